@@ -1,0 +1,1 @@
+"""The rails: one package per provider, all behind the protocols of `providers.base`."""
