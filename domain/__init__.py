@@ -1,0 +1,1 @@
+"""What is true about money: pure, synchronous, standard library only."""

@@ -1,0 +1,36 @@
+"""Who can own money, and the identifiers that name things.
+
+Every identifier is a UUID made by the application. A *holder* is whoever a position on a rail belongs to: a consumer,
+the operator, or nobody we keep books for (outside).
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+from uuid import UUID, uuid5
+
+ConsumerId = NewType("ConsumerId", UUID)
+HolderId = UUID
+TransactionId = NewType("TransactionId", UUID)
+ItemId = NewType("ItemId", UUID)
+AttemptId = NewType("AttemptId", UUID)
+
+# Fixed identifiers, so that system accounts and positions have an owner in the same column as everybody else.
+OPERATOR = UUID(int=0)
+OUTSIDE = UUID(int=1)
+
+_REQUEST_KEYS = UUID("5a8b6f0e-3c0f-5b8e-9d1c-6d6f6e617900")
+
+
+def is_consumer(holder: HolderId) -> bool:
+    """Whether the holder is a person with a wallet (neither the operator nor outside)."""
+    return holder.int > OUTSIDE.int
+
+
+def request_key(*, caller: str, request_id: str) -> UUID:
+    """The ledger's key for a caller's request id.
+
+    `caller` is "consumer", "service:<name>", "operator:<name>" or "worker:<name>". Deriving the key from both keeps a
+    service's ids apart from the consumer's own (money rule 22) in one column that is unique for ever.
+    """
+    return uuid5(_REQUEST_KEYS, f"{caller}/{request_id}")

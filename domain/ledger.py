@@ -1,0 +1,640 @@
+"""The ledger's decisions: pure, in order, command by command.
+
+Whatever touches the ledger is a `Command`: pure data that says what should become true, under which conditions. The
+ledger writer reads and locks the rows a batch of commands involves into a `LedgerState`; `decide` then takes the
+commands one after another, each seeing the effects of those before it, and collects what is to be written. Nothing here
+does I/O, so the same code runs in a request, in `validate_only`, in a simulation and in a property test.
+
+A *posting* moves money from one account to another, so every transaction balances by construction. A consumer's two
+accounts of an asset (available and held) live in one locked row, their *balance*; each transaction that touches a
+balance raises its `version` by one and leaves one *entry* there. Accounts of the operator are append-only: no request
+ever locks a system row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from domain.errors import (
+    BalanceOverflow,
+    ConsumerFrozen,
+    ConsumerNotFound,
+    IdempotencyKeyReused,
+    InsufficientFunds,
+    LimitExceeded,
+    RecipientFrozen,
+    RecipientNotFound,
+    StateConflict,
+    WalletError,
+)
+from domain.identity import OPERATOR, HolderId, ItemId, TransactionId, is_consumer
+from domain.limits import DAILY_LIMIT_MICROS, current_usage, reset_time
+from domain.money import MAX_MICROS, Asset
+from domain.settlement import ItemState, Rail
+
+
+class AccountKind(StrEnum):
+    """Consumers own `available` and `held`; the rest are the operator's."""
+
+    AVAILABLE = "available"
+    HELD = "held"
+    FEES = "fees"
+    TREASURY = "treasury"
+    NETWORK_FEES = "network_fees"
+    LOSSES = "losses"
+    SUSPENSE = "suspense"
+    ESCROW = "escrow"
+    EXTERNAL_TEMPO = "external:tempo"
+    EXTERNAL_CIRCLE = "external:circle"
+    EXTERNAL_MINT = "external:mint"
+    EXTERNAL_DEX = "external:dex"
+
+
+class TransactionKind(StrEnum):
+    """What a transaction was for."""
+
+    TRANSFER = "transfer"
+    BATCH_TRANSFER = "batch_transfer"
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    WITHDRAWAL_POSTED = "withdrawal_posted"
+    WITHDRAWAL_RELEASED = "withdrawal_released"
+    SWAP = "swap"
+    REFUND = "refund"
+    FEE_SWEEP = "fee_sweep"
+    NETWORK_FEE = "network_fee"
+    FLOAT = "float"
+    SUSPENSE = "suspense"
+    ADJUSTMENT = "adjustment"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One ledger account: who owns it and what it is for. The asset comes with the posting."""
+
+    owner: HolderId
+    kind: AccountKind
+
+
+def available(consumer: HolderId) -> Account:
+    """What a consumer can spend."""
+    return Account(consumer, AccountKind.AVAILABLE)
+
+
+def held(consumer: HolderId) -> Account:
+    """What a consumer has reserved for something under way."""
+    return Account(consumer, AccountKind.HELD)
+
+
+def operator_account(kind: AccountKind) -> Account:
+    """One of the operator's accounts."""
+    return Account(OPERATOR, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Move `micros` of `asset` from `source` to `target`. Always positive."""
+
+    source: Account
+    target: Account
+    asset: Asset
+    micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """The header of an immutable, balanced set of postings: what a history shows."""
+
+    id: TransactionId
+    kind: TransactionKind
+    consumer_id: HolderId
+    counterparty_id: HolderId | None
+    asset: Asset
+    micros: int
+    fee_micros: int = 0
+    memo: str = ""
+    caller: str = ""
+    request_id: str = ""
+    batch_id: UUID | None = None
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The caller's idempotency key: `key` is unique for `owner` for ever, `body_hash` says what it was used for."""
+
+    owner: HolderId
+    key: UUID
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewItem:
+    """A settlement item: what has to become true on a rail because of this command."""
+
+    id: ItemId
+    sender: HolderId
+    recipient: HolderId
+    asset: Asset
+    micros: int
+    destination: str | None = None
+    counts: bool = True
+    """Whether the ledger already moved the money. A withdrawal's item counts only once its hold is posted (rule 16)."""
+    group_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustodyChange:
+    """A confirmed change of what stands on a rail for a holder, and of what is reserved there for debits in flight."""
+
+    holder: HolderId
+    rail: Rail
+    asset: Asset
+    micros: int
+    reserved_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemTransition:
+    """Move one settlement item from any of the expected states to another."""
+
+    item_id: ItemId
+    expected: frozenset[ItemState]
+    state: ItemState
+    attempt_id: UUID | None = None
+    transaction_hash: str | None = None
+    block_number: int | None = None
+    log_index: int | None = None
+    at: datetime | None = None
+    reason: str = ""
+    counts: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CursorMove:
+    """The chain watcher's progress: applies only if nobody moved the cursor since it was read."""
+
+    chain: str
+    expected_number: int
+    expected_hash: str
+    number: int
+    hash: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumedLog:
+    """A chain log that this command accounts for; each is consumed once (money rule 12)."""
+
+    chain: str
+    transaction_hash: str
+    log_index: int
+    meaning: str
+    item_id: ItemId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeeSweep:
+    """Part of a consumer's unswept fees that an item of this command moves to the operator."""
+
+    consumer: HolderId
+    asset: Asset
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReturn:
+    """Give a reservation back to the day at whose counter it was taken (money rules 11 and 24)."""
+
+    consumer: HolderId
+    day: date
+    usd_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """Everything one use case wants to become true in one commit, or nothing of it."""
+
+    transactions: tuple[Transaction, ...] = ()
+    postings: tuple[tuple[Posting, ...], ...] = ()
+    """The postings of each transaction, in the same order as `transactions`."""
+    request: Request | None = None
+    sender: HolderId | None = None
+    """The consumer at whose wish money leaves: must exist, must not be frozen, is held to the limit."""
+    limit_usd_micros: int = 0
+    limit_return: LimitReturn | None = None
+    items: tuple[NewItem, ...] = ()
+    fee_sweeps: tuple[FeeSweep, ...] = ()
+    custody: tuple[CustodyChange, ...] = ()
+    transitions: tuple[ItemTransition, ...] = ()
+    cursor: CursorMove | None = None
+    logs: tuple[ConsumedLog, ...] = ()
+    doom: WalletError | None = None
+    """A refusal found while building the command; it is given only if the request id is new (money rule 22)."""
+
+    def balance_keys(self) -> set[BalanceKey]:
+        """The consumer balances this command may change."""
+        keys = {
+            (account.owner, posting.asset)
+            for postings in self.postings
+            for posting in postings
+            for account in (posting.source, posting.target)
+            if is_consumer(account.owner)
+        }
+        keys.update((item.sender, item.asset) for item in self.items if is_consumer(item.sender))
+        keys.update((sweep.consumer, sweep.asset) for sweep in self.fee_sweeps)
+        return keys
+
+    def wallet_ids(self) -> set[UUID]:
+        """The wallets whose flags and counters decide about this command."""
+        ids = {owner for owner, _ in self.balance_keys()}
+        for holder in (self.sender, self.request and self.request.owner, self.limit_return and self.limit_return.consumer):
+            if holder and is_consumer(holder):
+                ids.add(holder)
+        return ids
+
+
+BalanceKey = tuple[UUID, Asset]
+CustodyKey = tuple[UUID, Rail, Asset]
+
+
+@dataclass(slots=True)
+class Wallet:
+    """The row that holds a consumer's flags and the day's counter. Locked while a command about it is decided."""
+
+    consumer_id: UUID
+    kyc_level: int
+    frozen: bool
+    usage_day: date
+    usage_usd_micros: int
+    dirty: bool = False
+
+
+@dataclass(slots=True)
+class Balance:
+    """A consumer's accounts of one asset: one locked row."""
+
+    consumer_id: UUID
+    asset: Asset
+    available: int
+    held: int
+    unswept_fees: int
+    version: int
+    changed_at: datetime
+    dirty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """What an earlier use of a request id left behind."""
+
+    body_hash: bytes
+    transaction_id: TransactionId | None
+    rejection: WalletError | None
+    available_after: int
+    held_after: int
+    version_after: int
+
+
+@dataclass(slots=True)
+class ItemRow:
+    """A settlement item under lock."""
+
+    id: ItemId
+    state: ItemState
+    dirty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A transaction's effect on one balance."""
+
+    consumer_id: UUID
+    asset: Asset
+    version: int
+    transaction_id: TransactionId
+    kind: TransactionKind
+    counterparty_id: UUID | None
+    available_delta: int
+    held_delta: int
+    available_after: int
+    held_after: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The command's effects stand, now or (`replayed`) since an earlier call with the same request id."""
+
+    transaction_id: TransactionId | None
+    available_after: int = 0
+    held_after: int = 0
+    version_after: int = 0
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was changed, for this reason."""
+
+    error: WalletError
+    replayed: bool = False
+
+
+Outcome = Applied | Refused
+
+
+@dataclass(slots=True)
+class LedgerState:
+    """What a batch was decided on: the locked rows, and what was read after locking them."""
+
+    now: datetime
+    wallets: dict[UUID, Wallet] = field(default_factory=dict)
+    balances: dict[BalanceKey, Balance] = field(default_factory=dict)
+    requests: dict[tuple[UUID, UUID], StoredRequest] = field(default_factory=dict)
+    items: dict[ItemId, ItemRow] = field(default_factory=dict)
+    custody: dict[CustodyKey, int] = field(default_factory=dict)
+    cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Writes:
+    """What the batch changes beyond the rows of its state, in the order in which it was decided."""
+
+    transactions: list[tuple[Transaction, datetime]] = field(default_factory=list)
+    postings: list[tuple[TransactionId, int, Posting]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    requests: list[tuple[Request, Outcome]] = field(default_factory=list)
+    items: list[tuple[NewItem, TransactionId | None, int, int, datetime]] = field(default_factory=list)
+    transitions: list[ItemTransition] = field(default_factory=list)
+    custody: list[CustodyChange] = field(default_factory=list)
+    logs: list[ConsumedLog] = field(default_factory=list)
+    cursors: list[CursorMove] = field(default_factory=list)
+    system: dict[tuple[AccountKind, Asset], int] = field(default_factory=dict)
+
+
+def decide(state: LedgerState, commands: Sequence[Command]) -> tuple[list[Outcome], Writes]:
+    """Decide each command in order against the state as the ones before it left it."""
+    writes = Writes()
+    return [_decide_one(state, command, writes) for command in commands], writes
+
+
+def _decide_one(state: LedgerState, command: Command, writes: Writes) -> Outcome:
+    request = command.request
+    if request is not None:
+        stored = state.requests.get((request.owner, request.key))
+        if stored is not None:
+            return _replay(request, stored)
+    try:
+        outcome: Outcome = _apply(state, command, writes)
+    except WalletError as error:
+        outcome = Refused(error)
+        if not error.remembered:
+            return outcome
+    if request is not None:
+        state.requests[request.owner, request.key] = _remember(request, outcome)
+        writes.requests.append((request, outcome))
+    return outcome
+
+
+def _replay(request: Request, stored: StoredRequest) -> Outcome:
+    if stored.body_hash != request.body_hash:
+        return Refused(IdempotencyKeyReused(request_id=str(request.key)))
+    if stored.rejection is not None:
+        return Refused(stored.rejection, replayed=True)
+    return Applied(
+        stored.transaction_id, stored.available_after, stored.held_after, stored.version_after, replayed=True
+    )
+
+
+def _remember(request: Request, outcome: Outcome) -> StoredRequest:
+    if isinstance(outcome, Refused):
+        return StoredRequest(request.body_hash, None, outcome.error, 0, 0, 0)
+    return StoredRequest(
+        request.body_hash,
+        outcome.transaction_id,
+        None,
+        outcome.available_after,
+        outcome.held_after,
+        outcome.version_after,
+    )
+
+
+def _apply(state: LedgerState, command: Command, writes: Writes) -> Applied:
+    """Check everything first, on copies; change the state only when nothing can be refused any more."""
+    if command.doom is not None:
+        raise command.doom
+    _check_expectations(state, command)
+    wallet = _check_parties(state, command)
+    usage = _check_limit(state, command, wallet)
+    balances = _check_funds(state, command)
+
+    if usage is not None and wallet is not None:
+        wallet.usage_day, wallet.usage_usd_micros = usage
+        wallet.dirty = True
+    if command.limit_return is not None:
+        _give_back(state, command.limit_return)
+    _write_ledger(state, command, balances, writes)
+    _write_settlement(state, command, writes)
+    return _answer(state, command)
+
+
+def _check_expectations(state: LedgerState, command: Command) -> None:
+    cursor = command.cursor
+    if cursor is not None:
+        found = state.cursors.get(cursor.chain)
+        if found != (cursor.expected_number, cursor.expected_hash):
+            raise StateConflict(f"cursor {cursor.chain}", str(cursor.expected_number), str(found))
+    for transition in command.transitions:
+        row = state.items.get(transition.item_id)
+        if row is None or row.state not in transition.expected:
+            found_state = row.state if row else "missing"
+            raise StateConflict(f"item {transition.item_id}", "|".join(sorted(transition.expected)), found_state)
+
+
+def _check_parties(state: LedgerState, command: Command) -> Wallet | None:
+    """The sender may act, and everybody who is paid exists and may be paid."""
+    sender = command.sender
+    if sender is None:
+        return None
+    wallet = state.wallets.get(sender)
+    if wallet is None:
+        raise ConsumerNotFound(sender)
+    if wallet.frozen:
+        raise ConsumerFrozen(sender)
+    for owner, _ in command.balance_keys():
+        recipient = state.wallets.get(owner)
+        if recipient is None:
+            raise RecipientNotFound()
+        if recipient.frozen and owner != sender:
+            raise RecipientFrozen()
+    return wallet
+
+
+def _check_limit(state: LedgerState, command: Command, wallet: Wallet | None) -> tuple[date, int] | None:
+    """The day's counter after this command, or the refusal that tells what is left."""
+    requested = command.limit_usd_micros
+    if wallet is None or requested == 0:
+        return None
+    day, used = current_usage(
+        usage_day=wallet.usage_day, usage_micros=wallet.usage_usd_micros, today=state.now.date()
+    )
+    limit = DAILY_LIMIT_MICROS[wallet.kyc_level]
+    if used + requested > limit:
+        raise LimitExceeded(
+            kyc_level=wallet.kyc_level,
+            limit_micros=limit,
+            used_micros=used,
+            remaining_micros=max(0, limit - used),
+            requested_micros=requested,
+            reset_time=reset_time(day),
+        )
+    return day, used + requested
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A balance as it would stand after the command, before anything is changed."""
+
+    available: int
+    held: int
+    unswept_fees: int
+    spent: int = 0
+
+
+def _check_funds(state: LedgerState, command: Command) -> list[dict[BalanceKey, _Draft]]:
+    """The balances after each of the command's transactions; refused if one would be negative or too large."""
+    drafts: dict[BalanceKey, _Draft] = {}
+    stages = []
+    for postings in command.postings:
+        touched: dict[BalanceKey, _Draft] = {}
+        for posting in postings:
+            _move(state, drafts, posting, touched)
+        for key, draft in touched.items():
+            _check_draft(state, key, draft)
+        stages.append({key: _Draft(d.available, d.held, d.unswept_fees) for key, d in touched.items()})
+    return stages
+
+
+def _move(
+    state: LedgerState, drafts: dict[BalanceKey, _Draft], posting: Posting, touched: dict[BalanceKey, _Draft]
+) -> None:
+    if posting.micros <= 0:
+        raise ValueError(f"a posting of {posting.micros} micros moves nothing")
+    for account, sign in ((posting.source, -1), (posting.target, 1)):
+        if not is_consumer(account.owner):
+            continue
+        key = (account.owner, posting.asset)
+        draft = touched[key] = _draft_of(state, drafts, key)
+        if account.kind is AccountKind.AVAILABLE:
+            draft.available += sign * posting.micros
+            draft.spent += posting.micros if sign < 0 else 0
+        else:
+            draft.held += sign * posting.micros
+    if posting.target.kind is AccountKind.FEES and is_consumer(posting.source.owner):
+        # The fee stays in the consumer's position on the rail until it is swept in aggregate (rule 16).
+        touched[posting.source.owner, posting.asset].unswept_fees += posting.micros
+
+
+def _draft_of(state: LedgerState, drafts: dict[BalanceKey, _Draft], key: BalanceKey) -> _Draft:
+    draft = drafts.get(key)
+    if draft is None:
+        balance = state.balances.get(key)
+        if balance is None:
+            raise ConsumerNotFound(key[0])
+        draft = drafts[key] = _Draft(balance.available, balance.held, balance.unswept_fees)
+    return draft
+
+
+def _check_draft(state: LedgerState, key: BalanceKey, draft: _Draft) -> None:
+    if draft.available < 0 or draft.held < 0:
+        raise InsufficientFunds(key[1], state.balances[key].available, draft.spent)
+    if draft.available + draft.held > MAX_MICROS:
+        raise BalanceOverflow(key[1])
+
+
+def _give_back(state: LedgerState, back: LimitReturn) -> None:
+    wallet = state.wallets[back.consumer]
+    if wallet.usage_day == back.day:
+        wallet.usage_usd_micros = max(0, wallet.usage_usd_micros - back.usd_micros)
+        wallet.dirty = True
+
+
+def _write_ledger(
+    state: LedgerState, command: Command, stages: list[dict[BalanceKey, _Draft]], writes: Writes
+) -> None:
+    for transaction, postings, stage in zip(command.transactions, command.postings, stages, strict=True):
+        created_at = state.now
+        for key, draft in stage.items():
+            entry = _store_balance(state.balances[key], draft, transaction, created_at)
+            writes.entries.append(entry)
+        writes.transactions.append((transaction, created_at))
+        for position, posting in enumerate(postings):
+            writes.postings.append((transaction.id, position, posting))
+            _add_system(writes, posting)
+
+
+def _store_balance(balance: Balance, draft: _Draft, transaction: Transaction, now: datetime) -> Entry:
+    """Bring the draft into the row. An entry's time never runs behind the row's last change, so time follows version."""
+    available_delta, held_delta = draft.available - balance.available, draft.held - balance.held
+    balance.available, balance.held, balance.unswept_fees = draft.available, draft.held, draft.unswept_fees
+    balance.version += 1
+    balance.changed_at = max(balance.changed_at, now)
+    balance.dirty = True
+    other = transaction.counterparty_id if balance.consumer_id == transaction.consumer_id else transaction.consumer_id
+    return Entry(
+        balance.consumer_id,
+        balance.asset,
+        balance.version,
+        transaction.id,
+        transaction.kind,
+        other,
+        available_delta,
+        held_delta,
+        balance.available,
+        balance.held,
+        balance.changed_at,
+    )
+
+
+def _add_system(writes: Writes, posting: Posting) -> None:
+    for account, sign in ((posting.source, -1), (posting.target, 1)):
+        if not is_consumer(account.owner):
+            key = (account.kind, posting.asset)
+            writes.system[key] = writes.system.get(key, 0) + sign * posting.micros
+
+
+def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> None:
+    for sweep in command.fee_sweeps:
+        balance = state.balances[sweep.consumer, sweep.asset]
+        balance.unswept_fees -= sweep.micros
+        balance.dirty = True
+    transaction_id = command.transactions[0].id if command.transactions else None
+    for position, item in enumerate(command.items):
+        sender = state.balances.get((item.sender, item.asset))
+        # A sender's items settle in the order of its balance's versions, taken here under the lock (money rule 7).
+        sequence = sender.version if sender else 0
+        writes.items.append((item, transaction_id, sequence, position, state.now))
+    for transition in command.transitions:
+        state.items[transition.item_id].state = transition.state
+    writes.transitions.extend(command.transitions)
+    writes.custody.extend(command.custody)
+    writes.logs.extend(command.logs)
+    if command.cursor is not None:
+        state.cursors[command.cursor.chain] = (command.cursor.number, command.cursor.hash)
+        writes.cursors.append(command.cursor)
+
+
+def _answer(state: LedgerState, command: Command) -> Applied:
+    """The first transaction, and the balance of its consumer: what the caller is told, now and at every replay."""
+    if not command.transactions:
+        return Applied(None)
+    transaction = command.transactions[0]
+    balance = state.balances.get((transaction.consumer_id, transaction.asset))
+    if balance is None:
+        return Applied(transaction.id)
+    return Applied(transaction.id, balance.available, balance.held, balance.version)

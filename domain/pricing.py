@@ -1,0 +1,20 @@
+"""What the wallet charges: one flat fee for each transfer, batch or withdrawal; a swap costs only its spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class FeeSchedule:
+    """Flat fees in micros of the asset that moves."""
+
+    transfer_micros: int = 100
+    batch_transfer_micros: int = 100
+    withdrawal_micros: int = 100
+
+    def transfer_fee(self, amount: Money) -> Money:
+        """The fee of one transfer, whatever its size."""
+        return Money(amount.asset, self.transfer_micros)

@@ -1,0 +1,414 @@
+"""The database, table by table. Migrations build exactly this; a test compares the two.
+
+Amounts are micros in `bigint`, times are UTC `timestamptz`, identifiers are UUIDs made by the application. There are no
+sequences, no triggers and no foreign keys between wallets, so that the tables can be spread over many databases by
+consumer. What must never be true of money is a CHECK here as well as a decision in `domain/ledger.py`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+def _required(name: str, kind: TypeEngine[object] | type[TypeEngine[object]], **options: object) -> Column[object]:
+    return Column(name, kind, nullable=False, **options)  # type: ignore[arg-type]
+
+
+def _optional(name: str, kind: TypeEngine[object] | type[TypeEngine[object]]) -> Column[object]:
+    return Column(name, kind, nullable=True)
+
+
+def _time(name: str, *, required: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=not required)
+
+
+# --- consumers ---------------------------------------------------------------------------------------------------------
+
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("email_sealed", LargeBinary),
+    _required("email_index", LargeBinary),
+    _required("phone_sealed", LargeBinary),
+    _required("phone_index", LargeBinary),
+    _optional("handle", Text),
+    _time("created_at"),
+    UniqueConstraint("email_index"),
+    UniqueConstraint("phone_index"),
+    UniqueConstraint("handle"),
+    comment="The person with a wallet. Personal data is sealed; the blind indexes find it again.",
+)
+
+wallets = Table(
+    "wallets",
+    metadata,
+    Column("consumer_id", Uuid, primary_key=True),
+    _required("tempo_address", Text),
+    _required("derivation_index", BigInteger),
+    _required("kyc_level", SmallInteger),
+    _required("frozen", Boolean, server_default=text("false")),
+    _required("usage_day", Date),
+    _required("usage_usd_micros", BigInteger, server_default=text("0")),
+    _time("created_at"),
+    CheckConstraint("kyc_level BETWEEN 1 AND 3", name="kyc_level"),
+    CheckConstraint("usage_usd_micros >= 0", name="usage"),
+    UniqueConstraint("tempo_address"),
+    comment="Flags and the day's limit counter. Locked first, in the order of consumer_id.",
+)
+
+stablecoin_balances = Table(
+    "stablecoin_balances",
+    metadata,
+    _required("consumer_id", Uuid),
+    _required("asset", Text),
+    _required("available_micros", BigInteger, server_default=text("0")),
+    _required("held_micros", BigInteger, server_default=text("0")),
+    _required("unswept_fee_micros", BigInteger, server_default=text("0")),
+    _required("version", BigInteger, server_default=text("0")),
+    _time("changed_at"),
+    PrimaryKeyConstraint("consumer_id", "asset"),
+    CheckConstraint("available_micros >= 0", name="available"),
+    CheckConstraint("held_micros >= 0", name="held"),
+    CheckConstraint("unswept_fee_micros >= 0", name="unswept_fee"),
+    postgresql_with={"fillfactor": "70"},
+    comment="A consumer's accounts of one asset. Locked second, in the order of (consumer_id, asset).",
+)
+
+tempo_addresses = Table(
+    "tempo_addresses",
+    metadata,
+    Column("address", Text, primary_key=True),
+    _required("holder_id", Uuid),
+    _optional("derivation_index", BigInteger),
+    _required("state", Text),
+    _time("created_at"),
+    UniqueConstraint("derivation_index"),
+    CheckConstraint("state IN ('free', 'assigned', 'tainted', 'operator')", name="state"),
+    Index("tempo_addresses_free_idx", "derivation_index", postgresql_where=text("state = 'free'")),
+    comment="Every address of ours: the pool derived ahead, the assigned ones, the operator's. Lower case hex.",
+)
+
+# --- the journal -------------------------------------------------------------------------------------------------------
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("kind", Text),
+    _required("consumer_id", Uuid),
+    _optional("counterparty_id", Uuid),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _required("fee_micros", BigInteger),
+    _required("memo", Text),
+    _required("caller", Text),
+    _required("request_id", Text),
+    _optional("batch_id", Uuid),
+    _required("reference", Text),
+    _time("created_at"),
+    comment="The header of an immutable, balanced set of postings.",
+)
+
+postings = Table(
+    "postings",
+    metadata,
+    _required("transaction_id", Uuid),
+    _required("position", SmallInteger),
+    _required("source_owner", Uuid),
+    _required("source_kind", Text),
+    _required("target_owner", Uuid),
+    _required("target_kind", Text),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    PrimaryKeyConstraint("transaction_id", "position"),
+    CheckConstraint("micros > 0", name="micros"),
+    comment="Money moved from one account to another: balanced by construction.",
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    _required("consumer_id", Uuid),
+    _required("asset", Text),
+    _required("version", BigInteger),
+    _required("transaction_id", Uuid),
+    _required("kind", Text),
+    _optional("counterparty_id", Uuid),
+    _required("available_delta", BigInteger),
+    _required("held_delta", BigInteger),
+    _required("available_after", BigInteger),
+    _required("held_after", BigInteger),
+    _time("created_at"),
+    PrimaryKeyConstraint("consumer_id", "asset", "version"),
+    comment="A transaction's effect on one balance: the consumer's history, in commit order by version.",
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    _required("owner_id", Uuid),
+    _required("key", Uuid),
+    _required("body_hash", LargeBinary),
+    _optional("transaction_id", Uuid),
+    _optional("rejection", JSONB),
+    _required("available_after", BigInteger),
+    _required("held_after", BigInteger),
+    _required("version_after", BigInteger),
+    _time("created_at"),
+    PrimaryKeyConstraint("owner_id", "key"),
+    comment="Idempotency, for ever: what each request id was used for and what was answered.",
+)
+
+system_entries = Table(
+    "system_entries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("kind", Text),
+    _required("asset", Text),
+    _required("delta_micros", BigInteger),
+    comment="What one batch did to an operator account. Appended on the hot path, rolled up in the background.",
+)
+
+system_balances = Table(
+    "system_balances",
+    metadata,
+    _required("kind", Text),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    PrimaryKeyConstraint("kind", "asset"),
+    comment="The operator's accounts, as far as rolled up: add system_entries for the present.",
+)
+
+# --- settlement --------------------------------------------------------------------------------------------------------
+
+settlement_items = Table(
+    "settlement_items",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _optional("transaction_id", Uuid),
+    _required("sender", Uuid),
+    _required("recipient", Uuid),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _optional("destination", Text),
+    _optional("group_id", Uuid),
+    _required("sender_seq", BigInteger),
+    _required("position", SmallInteger),
+    _required("counts", Boolean),
+    _required("state", Text),
+    _required("reason", Text, server_default=text("''")),
+    _required("failures", Integer, server_default=text("0")),
+    _required("lease_token", BigInteger, server_default=text("0")),
+    _time("lease_until", required=False),
+    _time("not_before", required=False),
+    _optional("attempt_id", Uuid),
+    _optional("transaction_hash", Text),
+    _optional("block_number", BigInteger),
+    _optional("log_index", Integer),
+    _time("created_at"),
+    _time("confirmed_at", required=False),
+    CheckConstraint("micros > 0", name="micros"),
+    Index(
+        "settlement_items_queue_idx",
+        "sender",
+        "asset",
+        "sender_seq",
+        "position",
+        "id",
+        postgresql_where=text("state NOT IN ('CONFIRMED', 'FAILED')"),
+    ),
+    Index("settlement_items_transaction_idx", "transaction_id"),
+    Index("settlement_items_attempt_idx", "attempt_id", postgresql_where=text("attempt_id IS NOT NULL")),
+    comment="What has to become true on a rail: from holder, to holder. Its id is the memo on the chain.",
+)
+
+settlement_attempts = Table(
+    "settlement_attempts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("kind", Text),
+    _required("rail", Text),
+    _required("provider", Text),
+    _required("reference", Text),
+    _required("payload", LargeBinary),
+    _required("state", Text),
+    _optional("holder_id", Uuid),
+    _optional("asset", Text),
+    _time("valid_before"),
+    _time("signed_at"),
+    _time("broadcast_at", required=False),
+    _time("finished_at", required=False),
+    _required("tries", Integer, server_default=text("0")),
+    _required("last_error", Text, server_default=text("''")),
+    _optional("fee_asset", Text),
+    _optional("fee_micros", BigInteger),
+    UniqueConstraint("reference"),
+    Index(
+        "settlement_attempts_open_idx",
+        "valid_before",
+        postgresql_where=text("state IN ('SIGNED', 'BROADCAST')"),
+    ),
+    comment="Each signed raw transaction, persisted before it is broadcast (money rule 1).",
+)
+
+attempt_items = Table(
+    "attempt_items",
+    metadata,
+    _required("item_id", Uuid),
+    _required("attempt_id", Uuid),
+    _required("call_index", SmallInteger),
+    PrimaryKeyConstraint("item_id", "attempt_id"),
+    Index(None, "attempt_id"),
+    comment="Which items an attempt carries, and at which call.",
+)
+
+custody_positions = Table(
+    "custody_positions",
+    metadata,
+    _required("holder_id", Uuid),
+    _required("rail", Text),
+    _required("asset", Text),
+    _required("micros", BigInteger, server_default=text("0")),
+    _required("reserved_micros", BigInteger, server_default=text("0")),
+    _required("activated", Boolean, server_default=text("false")),
+    PrimaryKeyConstraint("holder_id", "rail", "asset"),
+    CheckConstraint("micros >= 0", name="micros"),
+    CheckConstraint("reserved_micros >= 0", name="reserved"),
+    comment="Where the money stands. Changed by confirmed settlements and finalized deposits only.",
+)
+
+chain_cursors = Table(
+    "chain_cursors",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    _required("number", BigInteger),
+    _required("hash", Text),
+    _time("block_time"),
+    _required("halted_reason", Text, server_default=text("''")),
+    comment="The watcher's progress over finalized blocks, and why settlement is halted, if it is.",
+)
+
+consumed_logs = Table(
+    "consumed_logs",
+    metadata,
+    _required("chain", Text),
+    _required("transaction_hash", Text),
+    _required("log_index", Integer),
+    _required("meaning", Text),
+    _optional("item_id", Uuid),
+    PrimaryKeyConstraint("chain", "transaction_hash", "log_index"),
+    comment="Each chain log is accounted for once (money rule 12).",
+)
+
+breaks = Table(
+    "breaks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("kind", Text),
+    _required("subject", Text),
+    _required("facts", JSONB),
+    _time("found_at"),
+    _time("resolved_at", required=False),
+    UniqueConstraint("kind", "subject"),
+    comment="Differences between ledger, rails and chain: counted, alerted, never silently repaired.",
+)
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("clean", Boolean),
+    _required("report", JSONB),
+    _time("created_at"),
+    Index(None, "created_at"),
+    comment="Results of the reconciliation, newest last.",
+)
+
+# --- providers ---------------------------------------------------------------------------------------------------------
+
+provider_health = Table(
+    "provider_health",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    _required("healthy", Boolean),
+    _required("breaker", Text),
+    _required("paused", Boolean, server_default=text("false")),
+    _required("latency_ms", Integer),
+    _required("success_rate_micros", Integer),
+    _required("detail", Text),
+    _time("checked_at"),
+    comment="What workers know of each provider: API processes never ask a provider themselves.",
+)
+
+provider_jobs = Table(
+    "provider_jobs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("kind", Text),
+    _required("key", Text),
+    _required("body", JSONB),
+    _required("state", Text),
+    _optional("answer", JSONB),
+    _required("tries", Integer, server_default=text("0")),
+    _time("lease_until", required=False),
+    _time("created_at"),
+    _time("finished_at", required=False),
+    UniqueConstraint("kind", "key"),
+    CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),
+    Index("provider_jobs_open_idx", "created_at", postgresql_where=text("state IN ('waiting', 'running')")),
+    comment="What an API process wants a provider to do; workers take it from here.",
+)
+
+reference_rates = Table(
+    "reference_rates",
+    metadata,
+    Column("pair", Text, primary_key=True),
+    _required("rate_micros", BigInteger),
+    _required("source", Text),
+    _time("quoted_at"),
+    CheckConstraint("rate_micros > 0", name="rate"),
+    comment="EUR/USD: what one euro is worth in dollar micros.",
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("actor", Text),
+    _required("action", Text),
+    _required("subject", Text),
+    _required("facts", JSONB),
+    _time("created_at"),
+    comment="Who did what, when: operators' actions.",
+)
+
