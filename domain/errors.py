@@ -7,6 +7,7 @@ definite business decision: it is stored under the caller's request id, so that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar
@@ -51,11 +52,12 @@ def _from_text(kind: Any, text: str | None) -> Any:
     if text is None:
         return None
     name = str(kind).split(" | ")[0]
-    readers = {"int": int, "UUID": UUID, "Asset": Asset, "datetime": datetime.fromisoformat}
+    readers: dict[str, Callable[[str], Any]] = {"int": int, "UUID": UUID, "Asset": Asset}
+    readers["datetime"] = datetime.fromisoformat
     return readers.get(name, str)(text)
 
 
-# --- remembered: definite business decisions --------------------------------------------------------------------------
+# --- remembered: definite business decisions ------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
@@ -100,7 +102,7 @@ class RecipientFrozen(WalletError):
     remembered = True
 
 
-# --- not remembered ----------------------------------------------------------------------------------------------------
+# --- not remembered -------------------------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)

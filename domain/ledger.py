@@ -34,7 +34,7 @@ from domain.errors import (
 from domain.identity import OPERATOR, HolderId, ItemId, TransactionId, is_consumer
 from domain.limits import DAILY_LIMIT_MICROS, current_usage, reset_time
 from domain.money import MAX_MICROS, Asset
-from domain.settlement import ItemState, Rail
+from domain.settlement import AttemptState, ItemState, Rail
 
 
 class AccountKind(StrEnum):
@@ -175,6 +175,27 @@ class ItemTransition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptOutcome:
+    """What became of a signed attempt, with the network fee of its receipt."""
+
+    attempt_id: UUID
+    state: AttemptState
+    at: datetime
+    fee_asset: Asset | None = None
+    fee_micros: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A difference between the ledger and a rail. Written down, never repaired silently."""
+
+    id: UUID
+    kind: str
+    subject: str
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CursorMove:
     """The chain watcher's progress: applies only if nobody moved the cursor since it was read."""
 
@@ -231,8 +252,12 @@ class Command:
     fee_sweeps: tuple[FeeSweep, ...] = ()
     custody: tuple[CustodyChange, ...] = ()
     transitions: tuple[ItemTransition, ...] = ()
+    attempts: tuple[AttemptOutcome, ...] = ()
     cursor: CursorMove | None = None
     logs: tuple[ConsumedLog, ...] = ()
+    tainted: tuple[str, ...] = ()
+    """Unassigned addresses that received money: the pool never gives them to anybody (money rule 13)."""
+    breaks: tuple[Break, ...] = ()
     doom: WalletError | None = None
     """A refusal found while building the command; it is given only if the request id is new (money rule 22)."""
 
@@ -252,7 +277,11 @@ class Command:
     def wallet_ids(self) -> set[UUID]:
         """The wallets whose flags and counters decide about this command."""
         ids = {owner for owner, _ in self.balance_keys()}
-        for holder in (self.sender, self.request and self.request.owner, self.limit_return and self.limit_return.consumer):
+        for holder in (
+            self.sender,
+            self.request and self.request.owner,
+            self.limit_return and self.limit_return.consumer,
+        ):
             if holder and is_consumer(holder):
                 ids.add(holder)
         return ids
@@ -372,7 +401,10 @@ class Writes:
     items: list[tuple[NewItem, TransactionId | None, int, int, datetime]] = field(default_factory=list)
     transitions: list[ItemTransition] = field(default_factory=list)
     custody: list[CustodyChange] = field(default_factory=list)
+    attempts: list[AttemptOutcome] = field(default_factory=list)
     logs: list[ConsumedLog] = field(default_factory=list)
+    tainted: list[str] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
     cursors: list[CursorMove] = field(default_factory=list)
     system: dict[tuple[AccountKind, Asset], int] = field(default_factory=dict)
 
@@ -388,7 +420,7 @@ def _decide_one(state: LedgerState, command: Command, writes: Writes) -> Outcome
     if request is not None:
         stored = state.requests.get((request.owner, request.key))
         if stored is not None:
-            return _replay(request, stored)
+            return _replay(command, request, stored)
     try:
         outcome: Outcome = _apply(state, command, writes)
     except WalletError as error:
@@ -401,13 +433,15 @@ def _decide_one(state: LedgerState, command: Command, writes: Writes) -> Outcome
     return outcome
 
 
-def _replay(request: Request, stored: StoredRequest) -> Outcome:
+def _replay(command: Command, request: Request, stored: StoredRequest) -> Outcome:
+    """The stored answer. After a lost commit the same batch is sent again and finds itself: that is no replay."""
     if stored.body_hash != request.body_hash:
         return Refused(IdempotencyKeyReused(request_id=str(request.key)))
     if stored.rejection is not None:
         return Refused(stored.rejection, replayed=True)
+    own = bool(command.transactions) and command.transactions[0].id == stored.transaction_id
     return Applied(
-        stored.transaction_id, stored.available_after, stored.held_after, stored.version_after, replayed=True
+        stored.transaction_id, stored.available_after, stored.held_after, stored.version_after, replayed=not own
     )
 
 
@@ -480,9 +514,7 @@ def _check_limit(state: LedgerState, command: Command, wallet: Wallet | None) ->
     requested = command.limit_usd_micros
     if wallet is None or requested == 0:
         return None
-    day, used = current_usage(
-        usage_day=wallet.usage_day, usage_micros=wallet.usage_usd_micros, today=state.now.date()
-    )
+    day, used = current_usage(usage_day=wallet.usage_day, usage_micros=wallet.usage_usd_micros, today=state.now.date())
     limit = DAILY_LIMIT_MICROS[wallet.kyc_level]
     if used + requested > limit:
         raise LimitExceeded(
@@ -564,9 +596,7 @@ def _give_back(state: LedgerState, back: LimitReturn) -> None:
         wallet.dirty = True
 
 
-def _write_ledger(
-    state: LedgerState, command: Command, stages: list[dict[BalanceKey, _Draft]], writes: Writes
-) -> None:
+def _write_ledger(state: LedgerState, command: Command, stages: list[dict[BalanceKey, _Draft]], writes: Writes) -> None:
     for transaction, postings, stage in zip(command.transactions, command.postings, stages, strict=True):
         created_at = state.now
         for key, draft in stage.items():
@@ -579,7 +609,7 @@ def _write_ledger(
 
 
 def _store_balance(balance: Balance, draft: _Draft, transaction: Transaction, now: datetime) -> Entry:
-    """Bring the draft into the row. An entry's time never runs behind the row's last change, so time follows version."""
+    """Bring the draft into the row. An entry's time never runs behind the row's last, so time follows version."""
     available_delta, held_delta = draft.available - balance.available, draft.held - balance.held
     balance.available, balance.held, balance.unswept_fees = draft.available, draft.held, draft.unswept_fees
     balance.version += 1
@@ -623,7 +653,10 @@ def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> N
         state.items[transition.item_id].state = transition.state
     writes.transitions.extend(command.transitions)
     writes.custody.extend(command.custody)
+    writes.attempts.extend(command.attempts)
     writes.logs.extend(command.logs)
+    writes.tainted.extend(command.tainted)
+    writes.breaks.extend(command.breaks)
     if command.cursor is not None:
         state.cursors[command.cursor.chain] = (command.cursor.number, command.cursor.hash)
         writes.cursors.append(command.cursor)

@@ -1,9 +1,9 @@
-"""Settlement: making ledger effects true on a rail. States, and the pure choice of what goes into one chain transaction.
+"""Settlement: making ledger effects true on a rail. States, and the pure choice of what one chain transaction carries.
 
 The choice keeps two money rules. *Order* (rule 7): a consumer's items on a rail settle strictly in the order in which
 the ledger committed them, so only the head of a queue, or a prefix of it inside the same chain transaction, may go.
-*Cover* (rule 8): an item may go when what stands on the rail for its sender, less what is already in flight, pays for it;
-money that an earlier call of the same chain transaction brings counts too, money of another chain transaction does not.
+*Cover* (rule 8): an item may go when what stands on the rail for its sender, less what is already in flight, pays
+for it; money that an earlier call of the same chain transaction brings counts too, that of another one does not.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def choose_groups(
 ) -> list[list[Candidate]]:
     """Fill up to `max_groups` chain transactions with covered items, in call order.
 
-    `queues` are the senders' queues, each in its order, in the order in which they deserve a turn; an operator's item is
-    a queue of its own. `spendable` is custody less debits in flight, in micros, and is not changed.
+    `queues` are the senders' queues, each in its order, in the order in which they deserve a turn; an operator's item
+    is a queue of its own. `spendable` is custody less debits in flight, in micros, and is not changed.
     """
     spendable = dict(spendable)
     waiting = [_Queue((items[0].sender, items[0].asset), deque(items)) for items in queues if items]

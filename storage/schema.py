@@ -7,6 +7,8 @@ consumer. What must never be true of money is a CHECK here as well as a decision
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -27,7 +29,6 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -39,19 +40,19 @@ metadata = MetaData(
 )
 
 
-def _required(name: str, kind: TypeEngine[object] | type[TypeEngine[object]], **options: object) -> Column[object]:
-    return Column(name, kind, nullable=False, **options)  # type: ignore[arg-type]
+def _required(name: str, kind: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, **options)
 
 
-def _optional(name: str, kind: TypeEngine[object] | type[TypeEngine[object]]) -> Column[object]:
+def _optional(name: str, kind: Any) -> Column[Any]:
     return Column(name, kind, nullable=True)
 
 
-def _time(name: str, *, required: bool = True) -> Column[object]:
+def _time(name: str, *, required: bool = True) -> Column[Any]:
     return Column(name, DateTime(timezone=True), nullable=not required)
 
 
-# --- consumers ---------------------------------------------------------------------------------------------------------
+# --- consumers ------------------------------------------------------------------------------------------------------
 
 consumers = Table(
     "consumers",
@@ -118,7 +119,7 @@ tempo_addresses = Table(
     comment="Every address of ours: the pool derived ahead, the assigned ones, the operator's. Lower case hex.",
 )
 
-# --- the journal -------------------------------------------------------------------------------------------------------
+# --- the journal ----------------------------------------------------------------------------------------------------
 
 transactions = Table(
     "transactions",
@@ -209,7 +210,7 @@ system_balances = Table(
     comment="The operator's accounts, as far as rolled up: add system_entries for the present.",
 )
 
-# --- settlement --------------------------------------------------------------------------------------------------------
+# --- settlement -----------------------------------------------------------------------------------------------------
 
 settlement_items = Table(
     "settlement_items",
@@ -354,7 +355,7 @@ proofs = Table(
     comment="Results of the reconciliation, newest last.",
 )
 
-# --- providers ---------------------------------------------------------------------------------------------------------
+# --- providers ------------------------------------------------------------------------------------------------------
 
 provider_health = Table(
     "provider_health",
@@ -411,4 +412,3 @@ audit_log = Table(
     _time("created_at"),
     comment="Who did what, when: operators' actions.",
 )
-

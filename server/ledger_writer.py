@@ -1,0 +1,241 @@
+"""The one door to the ledger: group commit.
+
+Callers `submit` commands; a committer takes whatever is waiting, has it decided in order against locked rows, writes it
+and commits it in one database transaction, and answers each caller. There is no timer: an idle committer starts at once
+with a batch of one, a busy one finds a larger batch waiting, which is why a hot account gets faster under load.
+
+A commit whose answer was lost is sent again as the same batch: request ids and expected states make that harmless
+(money rule 21). A batch that one stranger's lock or one poisonous command stops is split until only that one suffers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import psycopg
+import structlog
+from psycopg import errors as postgres_errors
+
+from domain.clock import Clock, Entropy
+from domain.errors import DatabaseUnavailable, DeadlinePassed, Overloaded
+from domain.ledger import BalanceKey, Command, Outcome, Refused, decide
+from storage import ledger
+from storage.database import CommitterConnection, connect_committer
+
+log = structlog.get_logger()
+
+MAX_BATCH_COMMANDS = 256
+MAX_BATCH_ROWS = 1_024
+RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
+
+# What Postgres says when it stopped one statement but the connection and the other commands are fine.
+_SPLIT = (postgres_errors.LockNotAvailable, postgres_errors.QueryCanceled, postgres_errors.DeadlockDetected)
+
+OnCommit = Callable[[Sequence[BalanceKey]], None]
+
+
+class CommitterClock(Protocol):
+    """When a batch happens. None means the database's own time, whose UTC day the limits count in (money rule 24)."""
+
+    def __call__(self) -> datetime | None: ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    command: Command
+    rows: int
+    deadline: float | None
+    answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class LedgerWriter:
+    """Submits commands and runs the committers. One for each process."""
+
+    def __init__(
+        self,
+        *,
+        database_url: str,
+        clock: Clock,
+        entropy: Entropy,
+        on_commit: OnCommit = lambda _: None,
+        committers: int = 1,
+        queue_limit: int = 10_000,
+        batch_time: CommitterClock = lambda: None,
+    ) -> None:
+        self._database_url = database_url
+        self._clock = clock
+        self._entropy = entropy
+        self._on_commit = on_commit
+        self._committers = committers
+        self._queue_limit = queue_limit
+        self._batch_time = batch_time
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._preview_lock = asyncio.Lock()
+        self._preview_connection: CommitterConnection | None = None
+
+    @property
+    def queued(self) -> int:
+        """How many commands wait for a committer."""
+        return len(self._waiting)
+
+    async def submit(self, command: Command, *, deadline: float | None = None) -> Outcome:
+        """Have the command decided and, if it may be, made true. Answers after the commit.
+
+        `deadline` is on the clock's monotonic scale; a command that is still waiting then is dropped undecided. Raises
+        `Overloaded` when the queue is full and `DatabaseUnavailable` when the outcome could not be learned.
+        """
+        if len(self._waiting) >= self._queue_limit:
+            raise Overloaded(retry_after_ms=200)
+        waiting = _Waiting(command, 1 + len(command.balance_keys()) + len(command.items), deadline)
+        self._waiting.append(waiting)
+        self._wake.set()
+        return await waiting.answer
+
+    async def preview(self, command: Command) -> Outcome:
+        """What `submit` would answer now: the same reads without locks, the same decision, no write (rule 25)."""
+        async with self._preview_lock:
+            if self._preview_connection is None or self._preview_connection.closed:
+                self._preview_connection = await connect_committer(self._database_url)
+            try:
+                state = await ledger.load(self._preview_connection, [command], now=self._batch_time(), lock=False)
+            finally:
+                await self._preview_connection.rollback()
+        outcomes, _ = decide(state, [command])
+        return outcomes[0]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Commit until `stop` is set and the queue is empty."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._committers):
+                tasks.create_task(self._commit_loop(stop))
+            await stop.wait()
+            self._wake.set()
+        if self._preview_connection is not None:
+            await self._preview_connection.close()
+
+    async def _commit_loop(self, stop: asyncio.Event) -> None:
+        committer = _Committer(self._database_url, self._batch_time, self._entropy)
+        try:
+            while True:
+                await self._wake.wait()
+                batch = self._take()
+                if not batch:
+                    if stop.is_set():
+                        return
+                    self._wake.clear()
+                    continue
+                await self._commit(committer, batch)
+        finally:
+            await committer.close()
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch, bounded by commands and by rows; what nobody waits for any more is dropped undecided."""
+        batch: list[_Waiting] = []
+        rows = 0
+        now = self._clock.monotonic()
+        while self._waiting and len(batch) < MAX_BATCH_COMMANDS and (not batch or rows < MAX_BATCH_ROWS):
+            waiting = self._waiting.popleft()
+            if waiting.answer.done():
+                continue
+            if waiting.deadline is not None and waiting.deadline <= now:
+                waiting.answer.set_result(Refused(DeadlinePassed()))
+                continue
+            batch.append(waiting)
+            rows += waiting.rows
+        return batch
+
+    async def _commit(self, committer: _Committer, batch: list[_Waiting]) -> None:
+        try:
+            outcomes, changed = await committer.apply([waiting.command for waiting in batch])
+        except DatabaseUnavailable as error:
+            self._fail(batch, error)
+        except psycopg.Error as error:
+            await self._split(committer, batch, error)
+        except Exception as error:
+            if len(batch) == 1:
+                self._fail(batch, error)
+            else:
+                await self._split(committer, batch, error)
+        else:
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(outcome)
+            if changed:
+                self._on_commit(changed)
+
+    async def _split(self, committer: _Committer, batch: list[_Waiting], error: Exception) -> None:
+        """Find the command that stops the batch by halving it; alone, it alone is answered with its error."""
+        log.warning("ledger.batch_split", size=len(batch), error=type(error).__name__, detail=str(error)[:200])
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._commit(committer, batch[:middle])
+            await self._commit(committer, batch[middle:])
+        elif isinstance(error, _SPLIT):
+            self._fail(batch, Overloaded(retry_after_ms=500))
+        else:
+            self._fail(batch, error)
+
+    @staticmethod
+    def _fail(batch: list[_Waiting], error: Exception) -> None:
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+
+
+class _Committer:
+    """One connection and the three straight steps: read, decide, write."""
+
+    def __init__(self, database_url: str, batch_time: CommitterClock, entropy: Entropy) -> None:
+        self._database_url = database_url
+        self._batch_time = batch_time
+        self._entropy = entropy
+        self._connection: CommitterConnection | None = None
+
+    async def apply(self, commands: Sequence[Command]) -> tuple[list[Outcome], list[BalanceKey]]:
+        """Apply the batch, sending the same one again whenever the connection was lost (money rule 21)."""
+        for pause in (*RECONNECT_SECONDS, None):
+            try:
+                connection = await self._connected()
+                return await self._apply_once(connection, commands)
+            except psycopg.OperationalError as error:
+                if self._connection is not None and not self._connection.broken:
+                    raise
+                if pause is None:
+                    raise DatabaseUnavailable() from error
+                log.warning("ledger.connection_lost", commands=len(commands), detail=str(error)[:200])
+                await self.close()
+                await asyncio.sleep(pause)
+            except postgres_errors.UniqueViolation:
+                # A command with the same natural key was committed meanwhile: decided anew, it finds the stored result.
+                if len(commands) > 1 or pause is None:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _apply_once(
+        self, connection: CommitterConnection, commands: Sequence[Command]
+    ) -> tuple[list[Outcome], list[BalanceKey]]:
+        try:
+            state = await ledger.load(connection, commands, now=self._batch_time())
+            outcomes, writes = decide(state, commands)
+            await ledger.write(connection, state, writes, entropy=self._entropy)
+        except BaseException:
+            if not connection.broken:
+                await connection.rollback()
+            raise
+        return outcomes, [key for key, balance in state.balances.items() if balance.dirty]
+
+    async def _connected(self) -> CommitterConnection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect_committer(self._database_url)
+        return self._connection
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None

@@ -1,0 +1,493 @@
+"""The ledger's two round trips: lock and read what decides, then write what was decided.
+
+`load` is the one place that takes the ledger's locks, always in one global order: wallets, balances, custody positions,
+settlement items, chain cursors, each sorted by its key (money rule 20). What is not locked is read by later statements
+of the same round trip, whose snapshots are younger than the locks. `write` is a handful of set-based statements, arrays
+through `unnest`. Both run in psycopg's pipeline mode on a committer's own connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Select,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from domain.clock import Entropy
+from domain.errors import stored_error
+from domain.ledger import (
+    Applied,
+    Balance,
+    Command,
+    CustodyKey,
+    ItemRow,
+    LedgerState,
+    Outcome,
+    Request,
+    StoredRequest,
+    Wallet,
+    Writes,
+)
+from domain.money import Asset
+from domain.settlement import ItemState, Rail
+from storage.database import CommitterConnection, compiled
+from storage.schema import (
+    breaks,
+    chain_cursors,
+    consumed_logs,
+    custody_positions,
+    entries,
+    postings,
+    requests,
+    settlement_attempts,
+    settlement_items,
+    stablecoin_balances,
+    system_entries,
+    tempo_addresses,
+    transactions,
+    wallets,
+)
+
+Rows = list[tuple[Any, ...]]
+
+
+def _array(name: str, column: Column[Any]) -> Any:
+    return bindparam(name, type_=ARRAY(column.type))
+
+
+def _rows(columns: Sequence[Column[Any]]) -> TableValuedAlias:
+    """The rows a caller passes as one array for each column."""
+    arrays = [_array(column.name, column) for column in columns]
+    return func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived("given")
+
+
+def _insert(table: Table, *, ignore_known: bool = False) -> bytes:
+    columns = list(table.columns)
+    given = _rows(columns)
+    statement: Any = upsert(table) if ignore_known else insert(table)
+    statement = statement.from_select([c.name for c in columns], select(*given.c))
+    return compiled(statement.on_conflict_do_nothing() if ignore_known else statement)
+
+
+def _insert_some(table: Table, names: Sequence[str], *, ignore_known: bool = False) -> bytes:
+    given = _rows([table.c[name] for name in names])
+    statement: Any = (upsert(table) if ignore_known else insert(table)).from_select(list(names), select(*given.c))
+    return compiled(statement.on_conflict_do_nothing() if ignore_known else statement)
+
+
+def _update(table: Table, keys: Sequence[str], names: Sequence[str]) -> bytes:
+    """Set the named columns of the rows with the given keys."""
+    given = _rows([table.c[name] for name in (*keys, *names)])
+    statement = update(table).values({name: given.c[name] for name in names})
+    return compiled(statement.where(*(table.c[key] == given.c[key] for key in keys)))
+
+
+def _locking(statement: Select[Any], table: Table) -> Select[Any]:
+    """FOR NO KEY UPDATE: keeps other writers out, not the foreign readers of the key."""
+    return statement.with_for_update(key_share=True, of=table)
+
+
+# --- what decides ---------------------------------------------------------------------------------------------------
+
+
+def _read_wallets() -> Select[Any]:
+    w = wallets.c
+    columns = (w.consumer_id, w.kyc_level, w.frozen, w.usage_day, w.usage_usd_micros, func.clock_timestamp())
+    return (
+        select(*columns).where(w.consumer_id == func.any(_array("consumer_id", w.consumer_id))).order_by(w.consumer_id)
+    )
+
+
+def _read_balances() -> Select[Any]:
+    b = stablecoin_balances.c
+    given = _rows([b.consumer_id, b.asset])
+    match = (b.consumer_id == given.c.consumer_id) & (b.asset == given.c.asset)
+    columns = (
+        b.consumer_id,
+        b.asset,
+        b.available_micros,
+        b.held_micros,
+        b.unswept_fee_micros,
+        b.version,
+        b.changed_at,
+    )
+    return select(*columns).select_from(given.join(stablecoin_balances, match)).order_by(b.consumer_id, b.asset)
+
+
+def _read_custody() -> Select[Any]:
+    c = custody_positions.c
+    given = _rows([c.holder_id, c.rail, c.asset])
+    match = (c.holder_id == given.c.holder_id) & (c.rail == given.c.rail) & (c.asset == given.c.asset)
+    columns = (c.holder_id, c.rail, c.asset, c.micros)
+    return select(*columns).select_from(given.join(custody_positions, match)).order_by(c.holder_id, c.rail, c.asset)
+
+
+def _read_items() -> Select[Any]:
+    i = settlement_items.c
+    return select(i.id, i.state).where(i.id == func.any(_array("id", i.id))).order_by(i.id)
+
+
+def _read_cursors() -> Select[Any]:
+    c = chain_cursors.c
+    return select(c.chain, c.number, c.hash).where(c.chain == func.any(_array("chain", c.chain))).order_by(c.chain)
+
+
+def _read_requests() -> Select[Any]:
+    r = requests.c
+    given = _rows([r.owner_id, r.key])
+    columns = (
+        r.owner_id,
+        r.key,
+        r.body_hash,
+        r.transaction_id,
+        r.rejection,
+        r.available_after,
+        r.held_after,
+        r.version_after,
+    )
+    # LATERAL with OFFSET 0 keeps the look-up an index probe for each key, whatever the statistics say.
+    probe = select(*columns).where(r.owner_id == given.c.owner_id, r.key == given.c.key).offset(0).lateral("found")
+    return select(*probe.c).select_from(given.join(probe, true()))
+
+
+READ_WALLETS = compiled(_read_wallets())
+READ_BALANCES = compiled(_read_balances())
+READ_REQUESTS = compiled(_read_requests())
+LOCK_WALLETS = compiled(_locking(_read_wallets(), wallets))
+LOCK_BALANCES = compiled(_locking(_read_balances(), stablecoin_balances))
+LOCK_CUSTODY = compiled(_locking(_read_custody(), custody_positions))
+LOCK_ITEMS = compiled(_locking(_read_items(), settlement_items))
+LOCK_CURSORS = compiled(_locking(_read_cursors(), chain_cursors))
+
+
+async def load(
+    connection: CommitterConnection, commands: Sequence[Command], *, now: datetime | None, lock: bool = True
+) -> LedgerState:
+    """Lock and read everything the commands are decided on, in one round trip.
+
+    `now` is the injected time, or None for the database's own (whose UTC day the limits count in). With `lock=False`
+    (a preview) nothing is locked, and the settlement side is not read at all.
+    """
+    wallet_ids = sorted({wallet_id for command in commands for wallet_id in command.wallet_ids()})
+    balance_keys = sorted({key for command in commands for key in command.balance_keys()})
+    request_keys = list({(c.request.owner, c.request.key) for c in commands if c.request is not None})
+    reads = _Reads(connection)
+    async with connection.pipeline():
+        found_wallets = await reads.run(LOCK_WALLETS if lock else READ_WALLETS, wallet_ids, {"consumer_id": wallet_ids})
+        found_balances = await reads.run(
+            LOCK_BALANCES if lock else READ_BALANCES, balance_keys, _columns(("consumer_id", "asset"), balance_keys)
+        )
+        settlement = await _lock_settlement(reads, commands) if lock else _Settlement()
+        found_requests = await reads.run(READ_REQUESTS, request_keys, _columns(("owner_id", "key"), request_keys))
+    wallet_rows = await found_wallets.fetch()
+    state = LedgerState(now=now or _database_time(wallet_rows) or datetime.now().astimezone())
+    state.wallets = {row[0]: Wallet(*row[:5]) for row in wallet_rows}
+    for row in await found_balances.fetch():
+        state.balances[row[0], Asset(row[1])] = Balance(row[0], Asset(row[1]), *row[2:])
+    for row in await found_requests.fetch():
+        state.requests[row[0], row[1]] = _stored_request(row)
+    await settlement.read_into(state)
+    return state
+
+
+class _Answer:
+    """A queued read; its rows arrive with the pipeline's one answer."""
+
+    def __init__(self, cursor: Any | None = None) -> None:
+        self._cursor = cursor
+
+    async def fetch(self) -> Rows:
+        return await self._cursor.fetchall() if self._cursor is not None else []
+
+
+class _Reads:
+    """Queues the reads that have something to look for."""
+
+    def __init__(self, connection: CommitterConnection) -> None:
+        self._connection = connection
+
+    async def run(self, statement: bytes, keys: Sequence[Any], parameters: dict[str, list[Any]]) -> _Answer:
+        if not keys:
+            return _Answer()
+        return _Answer(await self._connection.execute(statement, parameters, prepare=True))
+
+
+class _Settlement:
+    """The settlement rows of a batch. Most batches of requests have none."""
+
+    def __init__(self, custody: _Answer | None = None, items: _Answer | None = None, cursors: _Answer | None = None):
+        self._custody, self._items, self._cursors = custody, items, cursors
+
+    async def read_into(self, state: LedgerState) -> None:
+        if self._custody is None or self._items is None or self._cursors is None:
+            return
+        for holder, rail, asset, micros in await self._custody.fetch():
+            state.custody[holder, Rail(rail), Asset(asset)] = micros
+        for item_id, item_state in await self._items.fetch():
+            state.items[item_id] = ItemRow(item_id, ItemState(item_state))
+        state.cursors = {chain: (number, block_hash) for chain, number, block_hash in await self._cursors.fetch()}
+
+
+async def _lock_settlement(reads: _Reads, commands: Sequence[Command]) -> _Settlement:
+    custody = sorted({(c.holder, c.rail, c.asset) for command in commands for c in command.custody})
+    items = sorted({transition.item_id for command in commands for transition in command.transitions})
+    chains = sorted({command.cursor.chain for command in commands if command.cursor is not None})
+    return _Settlement(
+        await reads.run(LOCK_CUSTODY, custody, _columns(("holder_id", "rail", "asset"), custody)),
+        await reads.run(LOCK_ITEMS, items, {"id": items}),
+        await reads.run(LOCK_CURSORS, chains, {"chain": chains}),
+    )
+
+
+def _columns(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Rows to one array for each column."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}
+
+
+def _database_time(wallet_rows: Rows) -> datetime | None:
+    return wallet_rows[0][5] if wallet_rows else None
+
+
+def _stored_request(row: tuple[Any, ...]) -> StoredRequest:
+    rejection = stored_error(row[4]["reason"], row[4]["facts"]) if row[4] else None
+    return StoredRequest(bytes(row[2]), row[3], rejection, row[5], row[6], row[7])
+
+
+# --- what was decided -----------------------------------------------------------------------------------------------
+
+_BALANCE_COLUMNS = ("available_micros", "held_micros", "unswept_fee_micros", "version", "changed_at")
+_ITEM_COLUMNS = (
+    "id",
+    "transaction_id",
+    "sender",
+    "recipient",
+    "asset",
+    "micros",
+    "destination",
+    "group_id",
+    "sender_seq",
+    "position",
+    "counts",
+    "state",
+    "created_at",
+)
+_TRANSITION_COLUMNS = ("id", "state", "reason", "transaction_hash", "block_number", "log_index", "confirmed_at")
+
+UPDATE_WALLETS = _update(wallets, ("consumer_id",), ("usage_day", "usage_usd_micros"))
+UPDATE_BALANCES = _update(stablecoin_balances, ("consumer_id", "asset"), _BALANCE_COLUMNS)
+INSERT_TRANSACTIONS = _insert(transactions)
+INSERT_POSTINGS = _insert(postings)
+INSERT_ENTRIES = _insert(entries)
+INSERT_REQUESTS = _insert(requests)
+INSERT_SYSTEM_ENTRIES = _insert(system_entries)
+INSERT_ITEMS = _insert_some(settlement_items, _ITEM_COLUMNS)
+INSERT_LOGS = _insert(consumed_logs)
+INSERT_CUSTODY = _insert_some(custody_positions, ("holder_id", "rail", "asset"), ignore_known=True)
+INSERT_BREAKS = _insert_some(breaks, ("id", "kind", "subject", "facts", "found_at"), ignore_known=True)
+UPDATE_ITEMS = _update(settlement_items, ("id",), _TRANSITION_COLUMNS[1:])
+UPDATE_ATTEMPTS = _update(settlement_attempts, ("id",), ("state", "finished_at", "fee_asset", "fee_micros"))
+UPDATE_CURSORS = _update(chain_cursors, ("chain",), ("number", "hash", "block_time"))
+UPDATE_TAINTED = _update(tempo_addresses, ("address",), ("state",))
+
+
+def _move_custody() -> bytes:
+    """Add the given differences. A CHECK keeps a position from going negative, whatever was confirmed."""
+    c = custody_positions.c
+    given = func.unnest(
+        _array("holder_id", c.holder_id),
+        _array("rail", c.rail),
+        _array("asset", c.asset),
+        bindparam("delta", type_=ARRAY(BigInteger)),
+        bindparam("reserved_delta", type_=ARRAY(BigInteger)),
+    ).table_valued("holder_id", "rail", "asset", "delta", "reserved_delta")
+    rows = given.render_derived("given")
+    return compiled(
+        update(custody_positions)
+        .values(micros=c.micros + rows.c.delta, reserved_micros=c.reserved_micros + rows.c.reserved_delta)
+        .where(c.holder_id == rows.c.holder_id, c.rail == rows.c.rail, c.asset == rows.c.asset)
+    )
+
+
+MOVE_CUSTODY = _move_custody()
+
+
+async def write(connection: CommitterConnection, state: LedgerState, writes: Writes, *, entropy: Entropy) -> None:
+    """Write the batch and commit it, in one round trip."""
+    async with connection.pipeline():
+        for statement, parameters in _statements(state, writes, entropy):
+            await connection.execute(statement, parameters, prepare=True)
+        await connection.commit()
+
+
+def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterable[tuple[bytes, dict[str, list[Any]]]]:
+    """Only what the batch has anything for."""
+    candidates = (
+        (UPDATE_WALLETS, ("consumer_id", "usage_day", "usage_usd_micros"), _wallet_rows(state)),
+        (UPDATE_BALANCES, ("consumer_id", "asset", *_BALANCE_COLUMNS), _balance_rows(state)),
+        (INSERT_TRANSACTIONS, _names(transactions), _transaction_rows(writes)),
+        (INSERT_POSTINGS, _names(postings), _posting_rows(writes)),
+        (INSERT_ENTRIES, _names(entries), _entry_rows(writes)),
+        (INSERT_REQUESTS, _names(requests), [_request_row(r, outcome, state.now) for r, outcome in writes.requests]),
+        (INSERT_SYSTEM_ENTRIES, _names(system_entries), _system_rows(writes, entropy)),
+        (INSERT_ITEMS, _ITEM_COLUMNS, _item_rows(writes)),
+        (INSERT_CUSTODY, ("holder_id", "rail", "asset"), _missing_custody(state, writes)),
+        (MOVE_CUSTODY, ("holder_id", "rail", "asset", "delta", "reserved_delta"), _custody_rows(writes)),
+        (UPDATE_ITEMS, _TRANSITION_COLUMNS, _transition_rows(writes)),
+        (
+            UPDATE_ATTEMPTS,
+            ("id", "state", "finished_at", "fee_asset", "fee_micros"),
+            [(a.attempt_id, a.state, a.at, a.fee_asset, a.fee_micros) for a in writes.attempts],
+        ),
+        (
+            INSERT_LOGS,
+            _names(consumed_logs),
+            [(log.chain, log.transaction_hash, log.log_index, log.meaning, log.item_id) for log in writes.logs],
+        ),
+        (UPDATE_TAINTED, ("address", "state"), [(address, "tainted") for address in writes.tainted]),
+        (
+            INSERT_BREAKS,
+            ("id", "kind", "subject", "facts", "found_at"),
+            [(b.id, b.kind, b.subject, Jsonb(b.facts), state.now) for b in writes.breaks],
+        ),
+        (
+            UPDATE_CURSORS,
+            ("chain", "number", "hash", "block_time"),
+            [(c.chain, c.number, c.hash, c.at) for c in writes.cursors],
+        ),
+    )
+    return ((statement, _columns(names, rows)) for statement, names, rows in candidates if rows)
+
+
+def _names(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.columns)
+
+
+def _wallet_rows(state: LedgerState) -> Rows:
+    return [(w.consumer_id, w.usage_day, w.usage_usd_micros) for w in state.wallets.values() if w.dirty]
+
+
+def _balance_rows(state: LedgerState) -> Rows:
+    return [
+        (b.consumer_id, b.asset, b.available, b.held, b.unswept_fees, b.version, b.changed_at)
+        for b in state.balances.values()
+        if b.dirty
+    ]
+
+
+def _transaction_rows(writes: Writes) -> Rows:
+    return [
+        (
+            t.id,
+            t.kind,
+            t.consumer_id,
+            t.counterparty_id,
+            t.asset,
+            t.micros,
+            t.fee_micros,
+            t.memo,
+            t.caller,
+            t.request_id,
+            t.batch_id,
+            t.reference,
+            created_at,
+        )
+        for t, created_at in writes.transactions
+    ]
+
+
+def _posting_rows(writes: Writes) -> Rows:
+    return [
+        (transaction_id, position, p.source.owner, p.source.kind, p.target.owner, p.target.kind, p.asset, p.micros)
+        for transaction_id, position, p in writes.postings
+    ]
+
+
+def _entry_rows(writes: Writes) -> Rows:
+    return [
+        (
+            e.consumer_id,
+            e.asset,
+            e.version,
+            e.transaction_id,
+            e.kind,
+            e.counterparty_id,
+            e.available_delta,
+            e.held_delta,
+            e.available_after,
+            e.held_after,
+            e.created_at,
+        )
+        for e in writes.entries
+    ]
+
+
+def _request_row(request: Request, outcome: Outcome, now: datetime) -> tuple[Any, ...]:
+    if isinstance(outcome, Applied):
+        after = (outcome.available_after, outcome.held_after, outcome.version_after)
+        return (request.owner, request.key, request.body_hash, outcome.transaction_id, None, *after, now)
+    rejection = Jsonb({"reason": outcome.error.reason, "facts": outcome.error.facts()})
+    return (request.owner, request.key, request.body_hash, None, rejection, 0, 0, 0, now)
+
+
+def _system_rows(writes: Writes, entropy: Entropy) -> Rows:
+    return [(entropy.uuid7(), kind, asset, delta) for (kind, asset), delta in writes.system.items() if delta]
+
+
+def _item_rows(writes: Writes) -> Rows:
+    return [
+        (
+            item.id,
+            transaction_id,
+            item.sender,
+            item.recipient,
+            item.asset,
+            item.micros,
+            item.destination,
+            item.group_id,
+            sequence,
+            position,
+            item.counts,
+            ItemState.PENDING,
+            now,
+        )
+        for item, transaction_id, sequence, position, now in writes.items
+    ]
+
+
+def _custody_rows(writes: Writes) -> Rows:
+    """One row for each position: an UPDATE from an array applies only one of several rows with the same key."""
+    total: dict[CustodyKey, list[int]] = {}
+    for change in writes.custody:
+        delta = total.setdefault((change.holder, change.rail, change.asset), [0, 0])
+        delta[0] += change.micros
+        delta[1] += change.reserved_micros
+    return [(*key, *delta) for key, delta in total.items()]
+
+
+def _missing_custody(state: LedgerState, writes: Writes) -> Rows:
+    missing = {(c.holder, c.rail, c.asset) for c in writes.custody} - state.custody.keys()
+    return sorted(missing)
+
+
+def _transition_rows(writes: Writes) -> Rows:
+    return [
+        (t.item_id, t.state, t.reason, t.transaction_hash, t.block_number, t.log_index, t.at)
+        for t in writes.transitions
+    ]
