@@ -1,0 +1,127 @@
+"""The real programs the tests run against: one Postgres, one Valkey, one Tempo node a session, started when first used.
+
+Everything stands in one temporary folder and on free ports, and is stopped at the end, also when tests fail. Postgres
+runs with the sandbox's settings, fsync included.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from sandbox.component import free_port
+from sandbox.postgres import Postgres
+from sandbox.tempo_node import TempoNode
+from sandbox.valkey import Valkey
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = "template_migrated"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def sandbox_folder() -> Iterator[Path]:
+    """A temporary folder that other users may enter: as root, Postgres runs as one of them."""
+    folder = Path(tempfile.mkdtemp(prefix="monay-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(sandbox_folder: Path) -> Iterator[Postgres]:
+    server = Postgres(sandbox_folder / "postgres", port=free_port())
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: Postgres) -> str:
+    """The name of a database that every `database` is a copy of: migrations run once a session."""
+    postgres.create_database(TEMPLATE)
+    migrate(postgres.database_url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: Postgres, migrated_template: str) -> Iterator[str]:
+    """The URL of a fresh, migrated, empty database of this test alone."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres.database_url("postgres"), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated_template))
+        )
+        yield postgres.database_url(name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def valkey(sandbox_folder: Path) -> Iterator[Valkey]:
+    server = Valkey(sandbox_folder / "valkey", port=free_port())
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_url(valkey: Valkey) -> str:
+    """The URL of an empty Valkey."""
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    return valkey.url
+
+
+@pytest.fixture(scope="session")
+def tempo_node(sandbox_folder: Path) -> Iterator[TempoNode]:
+    """A Tempo chain with blocks every half second, kept in memory only. What one test mines, the next one finds."""
+    node = TempoNode(sandbox_folder / "tempo", port=free_port(), state_seconds=None)
+    node.start()
+    try:
+        node.wait_ready()
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture(scope="session")
+def require_program() -> Callable[[str], str]:
+    """Find a program a test needs. Without it the test is skipped and named so; with REQUIRE_ALL=1 it fails."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+        if path is None and os.environ.get("REQUIRE_ALL") == "1":
+            pytest.fail(f"{name} is not installed, and REQUIRE_ALL=1 asks for everything")
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return find
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest schema, by the command that a deployment uses."""
+    subprocess.run(
+        [sys.executable, "-m", "storage.migrations", "upgrade"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": url, "DATABASE_OWNER_URL": url},
+        check=True,
+    )
