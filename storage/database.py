@@ -14,10 +14,12 @@ from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from storage import arrays
+
 Tx = AsyncConnection
 CommitterConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-_DIALECT = psycopg_dialect.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_DIALECT = psycopg_dialect.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 # One stranger's lock must never fill the queue (money rule 23): a batch that meets one is split and tried again.
 LOCK_TIMEOUT_MS = 250
@@ -66,6 +68,7 @@ async def connect_committer(url: str) -> CommitterConnection:
         prepare_threshold=0,
     )
     connection.prepared_max = None
+    arrays.register(connection)
     return connection
 
 

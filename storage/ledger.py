@@ -8,19 +8,19 @@ through `unnest`. Both run in psycopg's pipeline mode on a committer's own conne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import (
     BigInteger,
+    ClauseElement,
     Column,
     Select,
     Table,
     bindparam,
     func,
-    insert,
+    literal_column,
     select,
     true,
     update,
@@ -46,6 +46,7 @@ from domain.ledger import (
 )
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
+from storage.arrays import PackedArray, pack_rows
 from storage.database import CommitterConnection, compiled
 from storage.schema import (
     breaks,
@@ -67,35 +68,40 @@ from storage.schema import (
 Rows = list[tuple[Any, ...]]
 
 
-def _array(name: str, column: Column[Any]) -> Any:
-    return bindparam(name, type_=ARRAY(column.type))
+class _Statement:
+    """A compiled statement and the columns of the rows it takes, as one array parameter each."""
+
+    def __init__(self, statement: ClauseElement, columns: Sequence[Column[Any]]) -> None:
+        self.text = compiled(statement)
+        self._columns = tuple(columns)
+
+    def bind(self, rows: Iterable[Sequence[Any]]) -> dict[str, PackedArray]:
+        return pack_rows(self._columns, rows)
+
+
+def _array(column: Column[Any]) -> Any:
+    return bindparam(column.name, type_=ARRAY(column.type))
 
 
 def _rows(columns: Sequence[Column[Any]]) -> TableValuedAlias:
     """The rows a caller passes as one array for each column."""
-    arrays = [_array(column.name, column) for column in columns]
+    arrays = [_array(column) for column in columns]
     return func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived("given")
 
 
-def _insert(table: Table, *, ignore_known: bool = False) -> bytes:
-    columns = list(table.columns)
+def _insert(table: Table, names: Sequence[str] = (), *, ignore_known: bool = False) -> _Statement:
+    columns = [table.c[name] for name in names] or list(table.columns)
     given = _rows(columns)
-    statement: Any = upsert(table) if ignore_known else insert(table)
-    statement = statement.from_select([c.name for c in columns], select(*given.c))
-    return compiled(statement.on_conflict_do_nothing() if ignore_known else statement)
+    statement = upsert(table).from_select([column.name for column in columns], select(*given.c))
+    return _Statement(statement.on_conflict_do_nothing() if ignore_known else statement, columns)
 
 
-def _insert_some(table: Table, names: Sequence[str], *, ignore_known: bool = False) -> bytes:
-    given = _rows([table.c[name] for name in names])
-    statement: Any = (upsert(table) if ignore_known else insert(table)).from_select(list(names), select(*given.c))
-    return compiled(statement.on_conflict_do_nothing() if ignore_known else statement)
-
-
-def _update(table: Table, keys: Sequence[str], names: Sequence[str]) -> bytes:
+def _update(table: Table, keys: Sequence[str], names: Sequence[str]) -> _Statement:
     """Set the named columns of the rows with the given keys."""
-    given = _rows([table.c[name] for name in (*keys, *names)])
+    columns = [table.c[name] for name in (*keys, *names)]
+    given = _rows(columns)
     statement = update(table).values({name: given.c[name] for name in names})
-    return compiled(statement.where(*(table.c[key] == given.c[key] for key in keys)))
+    return _Statement(statement.where(*(table.c[key] == given.c[key] for key in keys)), columns)
 
 
 def _locking(statement: Select[Any], table: Table) -> Select[Any]:
@@ -109,9 +115,7 @@ def _locking(statement: Select[Any], table: Table) -> Select[Any]:
 def _read_wallets() -> Select[Any]:
     w = wallets.c
     columns = (w.consumer_id, w.kyc_level, w.frozen, w.usage_day, w.usage_usd_micros, func.clock_timestamp())
-    return (
-        select(*columns).where(w.consumer_id == func.any(_array("consumer_id", w.consumer_id))).order_by(w.consumer_id)
-    )
+    return select(*columns).where(w.consumer_id == func.any(_array(w.consumer_id))).order_by(w.consumer_id)
 
 
 def _read_balances() -> Select[Any]:
@@ -140,12 +144,12 @@ def _read_custody() -> Select[Any]:
 
 def _read_items() -> Select[Any]:
     i = settlement_items.c
-    return select(i.id, i.state).where(i.id == func.any(_array("id", i.id))).order_by(i.id)
+    return select(i.id, i.state).where(i.id == func.any(_array(i.id))).order_by(i.id)
 
 
 def _read_cursors() -> Select[Any]:
     c = chain_cursors.c
-    return select(c.chain, c.number, c.hash).where(c.chain == func.any(_array("chain", c.chain))).order_by(c.chain)
+    return select(c.chain, c.number, c.hash).where(c.chain == func.any(_array(c.chain))).order_by(c.chain)
 
 
 def _read_requests() -> Select[Any]:
@@ -162,18 +166,27 @@ def _read_requests() -> Select[Any]:
         r.version_after,
     )
     # LATERAL with OFFSET 0 keeps the look-up an index probe for each key, whatever the statistics say.
-    probe = select(*columns).where(r.owner_id == given.c.owner_id, r.key == given.c.key).offset(0).lateral("found")
+    probe = (
+        select(*columns)
+        .where(r.owner_id == given.c.owner_id, r.key == given.c.key)
+        .offset(literal_column("0"))
+        .lateral("found")
+    )
     return select(*probe.c).select_from(given.join(probe, true()))
 
 
-READ_WALLETS = compiled(_read_wallets())
-READ_BALANCES = compiled(_read_balances())
-READ_REQUESTS = compiled(_read_requests())
-LOCK_WALLETS = compiled(_locking(_read_wallets(), wallets))
-LOCK_BALANCES = compiled(_locking(_read_balances(), stablecoin_balances))
-LOCK_CUSTODY = compiled(_locking(_read_custody(), custody_positions))
-LOCK_ITEMS = compiled(_locking(_read_items(), settlement_items))
-LOCK_CURSORS = compiled(_locking(_read_cursors(), chain_cursors))
+_WALLET_KEY = (wallets.c.consumer_id,)
+_BALANCE_KEY = (stablecoin_balances.c.consumer_id, stablecoin_balances.c.asset)
+_CUSTODY_KEY = (custody_positions.c.holder_id, custody_positions.c.rail, custody_positions.c.asset)
+
+READ_WALLETS = _Statement(_read_wallets(), _WALLET_KEY)
+READ_BALANCES = _Statement(_read_balances(), _BALANCE_KEY)
+READ_REQUESTS = _Statement(_read_requests(), (requests.c.owner_id, requests.c.key))
+LOCK_WALLETS = _Statement(_locking(_read_wallets(), wallets), _WALLET_KEY)
+LOCK_BALANCES = _Statement(_locking(_read_balances(), stablecoin_balances), _BALANCE_KEY)
+LOCK_CUSTODY = _Statement(_locking(_read_custody(), custody_positions), _CUSTODY_KEY)
+LOCK_ITEMS = _Statement(_locking(_read_items(), settlement_items), (settlement_items.c.id,))
+LOCK_CURSORS = _Statement(_locking(_read_cursors(), chain_cursors), (chain_cursors.c.chain,))
 
 
 async def load(
@@ -184,17 +197,15 @@ async def load(
     `now` is the injected time, or None for the database's own (whose UTC day the limits count in). With `lock=False`
     (a preview) nothing is locked, and the settlement side is not read at all.
     """
-    wallet_ids = sorted({wallet_id for command in commands for wallet_id in command.wallet_ids()})
-    balance_keys = sorted({key for command in commands for key in command.balance_keys()})
-    request_keys = list({(c.request.owner, c.request.key) for c in commands if c.request is not None})
+    wallet_keys = {(wallet_id,) for command in commands for wallet_id in command.wallet_ids()}
+    balance_keys = {key for command in commands for key in command.balance_keys()}
+    request_keys = {(c.request.owner, c.request.key) for c in commands if c.request is not None}
     reads = _Reads(connection)
     async with connection.pipeline():
-        found_wallets = await reads.run(LOCK_WALLETS if lock else READ_WALLETS, wallet_ids, {"consumer_id": wallet_ids})
-        found_balances = await reads.run(
-            LOCK_BALANCES if lock else READ_BALANCES, balance_keys, _columns(("consumer_id", "asset"), balance_keys)
-        )
+        found_wallets = await reads.run(LOCK_WALLETS if lock else READ_WALLETS, wallet_keys)
+        found_balances = await reads.run(LOCK_BALANCES if lock else READ_BALANCES, balance_keys)
         settlement = await _lock_settlement(reads, commands) if lock else _Settlement()
-        found_requests = await reads.run(READ_REQUESTS, request_keys, _columns(("owner_id", "key"), request_keys))
+        found_requests = await reads.run(READ_REQUESTS, request_keys)
     wallet_rows = await found_wallets.fetch()
     state = LedgerState(now=now or _database_time(wallet_rows) or datetime.now().astimezone())
     state.wallets = {row[0]: Wallet(*row[:5]) for row in wallet_rows}
@@ -222,10 +233,10 @@ class _Reads:
     def __init__(self, connection: CommitterConnection) -> None:
         self._connection = connection
 
-    async def run(self, statement: bytes, keys: Sequence[Any], parameters: dict[str, list[Any]]) -> _Answer:
+    async def run(self, statement: _Statement, keys: Collection[Sequence[Any]]) -> _Answer:
         if not keys:
             return _Answer()
-        return _Answer(await self._connection.execute(statement, parameters, prepare=True))
+        return _Answer(await self._connection.execute(statement.text, statement.bind(keys), prepare=True, binary=True))
 
 
 class _Settlement:
@@ -245,20 +256,14 @@ class _Settlement:
 
 
 async def _lock_settlement(reads: _Reads, commands: Sequence[Command]) -> _Settlement:
-    custody = sorted({(c.holder, c.rail, c.asset) for command in commands for c in command.custody})
-    items = sorted({transition.item_id for command in commands for transition in command.transitions})
-    chains = sorted({command.cursor.chain for command in commands if command.cursor is not None})
+    custody = {(c.holder, c.rail, c.asset) for command in commands for c in command.custody}
+    items = {(transition.item_id,) for command in commands for transition in command.transitions}
+    chains = {(command.cursor.chain,) for command in commands if command.cursor is not None}
     return _Settlement(
-        await reads.run(LOCK_CUSTODY, custody, _columns(("holder_id", "rail", "asset"), custody)),
-        await reads.run(LOCK_ITEMS, items, {"id": items}),
-        await reads.run(LOCK_CURSORS, chains, {"chain": chains}),
+        await reads.run(LOCK_CUSTODY, custody),
+        await reads.run(LOCK_ITEMS, items),
+        await reads.run(LOCK_CURSORS, chains),
     )
-
-
-def _columns(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
-    """Rows to one array for each column."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(names)
-    return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
 def _database_time(wallet_rows: Rows) -> datetime | None:
@@ -297,32 +302,30 @@ INSERT_POSTINGS = _insert(postings)
 INSERT_ENTRIES = _insert(entries)
 INSERT_REQUESTS = _insert(requests)
 INSERT_SYSTEM_ENTRIES = _insert(system_entries)
-INSERT_ITEMS = _insert_some(settlement_items, _ITEM_COLUMNS)
+INSERT_ITEMS = _insert(settlement_items, _ITEM_COLUMNS)
 INSERT_LOGS = _insert(consumed_logs)
-INSERT_CUSTODY = _insert_some(custody_positions, ("holder_id", "rail", "asset"), ignore_known=True)
-INSERT_BREAKS = _insert_some(breaks, ("id", "kind", "subject", "facts", "found_at"), ignore_known=True)
+INSERT_CUSTODY = _insert(custody_positions, ("holder_id", "rail", "asset"), ignore_known=True)
+INSERT_BREAKS = _insert(breaks, ("id", "kind", "subject", "facts", "found_at"), ignore_known=True)
 UPDATE_ITEMS = _update(settlement_items, ("id",), _TRANSITION_COLUMNS[1:])
 UPDATE_ATTEMPTS = _update(settlement_attempts, ("id",), ("state", "finished_at", "fee_asset", "fee_micros"))
 UPDATE_CURSORS = _update(chain_cursors, ("chain",), ("number", "hash", "block_time"))
 UPDATE_TAINTED = _update(tempo_addresses, ("address",), ("state",))
 
 
-def _move_custody() -> bytes:
+_DELTA = Column("delta", BigInteger)
+_RESERVED_DELTA = Column("reserved_delta", BigInteger)
+
+
+def _move_custody() -> _Statement:
     """Add the given differences. A CHECK keeps a position from going negative, whatever was confirmed."""
     c = custody_positions.c
-    given = func.unnest(
-        _array("holder_id", c.holder_id),
-        _array("rail", c.rail),
-        _array("asset", c.asset),
-        bindparam("delta", type_=ARRAY(BigInteger)),
-        bindparam("reserved_delta", type_=ARRAY(BigInteger)),
-    ).table_valued("holder_id", "rail", "asset", "delta", "reserved_delta")
-    rows = given.render_derived("given")
-    return compiled(
-        update(custody_positions)
-        .values(micros=c.micros + rows.c.delta, reserved_micros=c.reserved_micros + rows.c.reserved_delta)
-        .where(c.holder_id == rows.c.holder_id, c.rail == rows.c.rail, c.asset == rows.c.asset)
+    columns = (c.holder_id, c.rail, c.asset, _DELTA, _RESERVED_DELTA)
+    given = _rows(columns)
+    statement = update(custody_positions).values(
+        micros=c.micros + given.c.delta, reserved_micros=c.reserved_micros + given.c.reserved_delta
     )
+    same = (c.holder_id == given.c.holder_id, c.rail == given.c.rail, c.asset == given.c.asset)
+    return _Statement(statement.where(*same), columns)
 
 
 MOVE_CUSTODY = _move_custody()
@@ -331,52 +334,32 @@ MOVE_CUSTODY = _move_custody()
 async def write(connection: CommitterConnection, state: LedgerState, writes: Writes, *, entropy: Entropy) -> None:
     """Write the batch and commit it, in one round trip."""
     async with connection.pipeline():
-        for statement, parameters in _statements(state, writes, entropy):
-            await connection.execute(statement, parameters, prepare=True)
+        for statement, rows in _statements(state, writes, entropy):
+            if rows:
+                await connection.execute(statement.text, statement.bind(rows), prepare=True)
         await connection.commit()
 
 
-def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterable[tuple[bytes, dict[str, list[Any]]]]:
-    """Only what the batch has anything for."""
-    candidates = (
-        (UPDATE_WALLETS, ("consumer_id", "usage_day", "usage_usd_micros"), _wallet_rows(state)),
-        (UPDATE_BALANCES, ("consumer_id", "asset", *_BALANCE_COLUMNS), _balance_rows(state)),
-        (INSERT_TRANSACTIONS, _names(transactions), _transaction_rows(writes)),
-        (INSERT_POSTINGS, _names(postings), _posting_rows(writes)),
-        (INSERT_ENTRIES, _names(entries), _entry_rows(writes)),
-        (INSERT_REQUESTS, _names(requests), [_request_row(r, outcome, state.now) for r, outcome in writes.requests]),
-        (INSERT_SYSTEM_ENTRIES, _names(system_entries), _system_rows(writes, entropy)),
-        (INSERT_ITEMS, _ITEM_COLUMNS, _item_rows(writes)),
-        (INSERT_CUSTODY, ("holder_id", "rail", "asset"), _missing_custody(state, writes)),
-        (MOVE_CUSTODY, ("holder_id", "rail", "asset", "delta", "reserved_delta"), _custody_rows(writes)),
-        (UPDATE_ITEMS, _TRANSITION_COLUMNS, _transition_rows(writes)),
-        (
-            UPDATE_ATTEMPTS,
-            ("id", "state", "finished_at", "fee_asset", "fee_micros"),
-            [(a.attempt_id, a.state, a.at, a.fee_asset, a.fee_micros) for a in writes.attempts],
-        ),
-        (
-            INSERT_LOGS,
-            _names(consumed_logs),
-            [(log.chain, log.transaction_hash, log.log_index, log.meaning, log.item_id) for log in writes.logs],
-        ),
-        (UPDATE_TAINTED, ("address", "state"), [(address, "tainted") for address in writes.tainted]),
-        (
-            INSERT_BREAKS,
-            ("id", "kind", "subject", "facts", "found_at"),
-            [(b.id, b.kind, b.subject, Jsonb(b.facts), state.now) for b in writes.breaks],
-        ),
-        (
-            UPDATE_CURSORS,
-            ("chain", "number", "hash", "block_time"),
-            [(c.chain, c.number, c.hash, c.at) for c in writes.cursors],
-        ),
+def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterable[tuple[_Statement, Rows]]:
+    """Every statement with its rows, in the order of the locks."""
+    return (
+        (UPDATE_WALLETS, _wallet_rows(state)),
+        (UPDATE_BALANCES, _balance_rows(state)),
+        (INSERT_CUSTODY, _missing_custody(state, writes)),
+        (MOVE_CUSTODY, _custody_rows(writes)),
+        (UPDATE_ITEMS, _transition_rows(writes)),
+        (UPDATE_CURSORS, [(c.chain, c.number, c.hash, c.at) for c in writes.cursors]),
+        (INSERT_TRANSACTIONS, _transaction_rows(writes)),
+        (INSERT_POSTINGS, _posting_rows(writes)),
+        (INSERT_ENTRIES, _entry_rows(writes)),
+        (INSERT_REQUESTS, [_request_row(request, outcome, state.now) for request, outcome in writes.requests]),
+        (INSERT_SYSTEM_ENTRIES, _system_rows(writes, entropy)),
+        (INSERT_ITEMS, _item_rows(writes)),
+        (UPDATE_ATTEMPTS, [(a.attempt_id, a.state, a.at, a.fee_asset, a.fee_micros) for a in writes.attempts]),
+        (INSERT_LOGS, [(w.chain, w.transaction_hash, w.log_index, w.meaning, w.item_id) for w in writes.logs]),
+        (UPDATE_TAINTED, [(address, "tainted") for address in writes.tainted]),
+        (INSERT_BREAKS, [(b.id, b.kind, b.subject, b.facts, state.now) for b in writes.breaks]),
     )
-    return ((statement, _columns(names, rows)) for statement, names, rows in candidates if rows)
-
-
-def _names(table: Table) -> tuple[str, ...]:
-    return tuple(column.name for column in table.columns)
 
 
 def _wallet_rows(state: LedgerState) -> Rows:
@@ -442,7 +425,7 @@ def _request_row(request: Request, outcome: Outcome, now: datetime) -> tuple[Any
     if isinstance(outcome, Applied):
         after = (outcome.available_after, outcome.held_after, outcome.version_after)
         return (request.owner, request.key, request.body_hash, outcome.transaction_id, None, *after, now)
-    rejection = Jsonb({"reason": outcome.error.reason, "facts": outcome.error.facts()})
+    rejection = {"reason": outcome.error.reason, "facts": outcome.error.facts()}
     return (request.owner, request.key, request.body_hash, None, rejection, 0, 0, 0, now)
 
 
