@@ -1,8 +1,8 @@
 """What the rest of the house may know about a rail: the words of settlement, and three protocols.
 
 A provider is a package that implements `SettlementProvider` (it moves money), `ChainReader` (it shows what moved) and
-`Signer` (it holds keys), and passes the contract suite in `tests/providers`. Whatever a call was meant to do, it ends in
-one of a closed set of outcomes; the important one is `OutcomeUnknown`, which is never turned into "no" by waiting.
+`Signer` (it holds keys), and passes the contract suite in `tests/providers`. Whatever a call was meant to do, it ends
+in one of a closed set of outcomes; the important one is `OutcomeUnknown`, which is never turned into "no" by waiting.
 """
 
 from __future__ import annotations

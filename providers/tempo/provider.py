@@ -1,0 +1,143 @@
+"""Settlement on Tempo: simulate, sign, hand over. Once something is signed, only the chain says how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from domain.clock import Clock
+from domain.money import Asset
+from providers.base import (
+    Accepted,
+    AttemptKind,
+    Head,
+    Movement,
+    OutcomeUnknown,
+    Party,
+    Preparation,
+    PreparedAttempt,
+    Probe,
+    ProviderLimits,
+    ProviderUnavailable,
+    Retryable,
+    Signer,
+)
+from providers.tempo.endpoints import Endpoints, RpcError
+from providers.tempo.simulation import FeePayerShort, sieve
+from providers.tempo.transactions import MAX_CALLS, MAX_WINDOW, ChainTerms, reference_of
+
+# What nodes say about a transaction they already have. It is in their hands, so handing it over again succeeded.
+_ALREADY_THERE: Final = ("already known", "already imported")
+
+
+class TempoProvider:
+    """The Tempo rail."""
+
+    name = "tempo"
+    rail = "tempo"
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        signer: Signer,
+        terms: ChainTerms,
+        *,
+        clock: Clock,
+        window: timedelta,
+        max_head_drift: timedelta,
+    ) -> None:
+        assert window <= MAX_WINDOW, f"an expiring nonce is valid for less than {MAX_WINDOW.total_seconds():.0f} s"
+        self._endpoints, self._signer, self._terms = endpoints, signer, terms
+        self._clock, self._max_head_drift = clock, max_head_drift
+        self.assets = terms.tokens.assets
+        self.limits = ProviderLimits(max_movements=MAX_CALLS, window=window)
+
+    async def prepare(self, movements: Sequence[Movement]) -> Preparation | Retryable:
+        assert 0 < len(movements) <= self.limits.max_movements, "the planner keeps to the limits"
+        try:
+            head = await self._current_head()
+            sieved = await sieve(
+                self._endpoints.named(head.endpoint),
+                head,
+                movements,
+                self._terms,
+                operator=self._signer.operator_address,
+                fee_payer=self._signer.fee_payer_address,
+            )
+        except (ProviderUnavailable, RpcError) as fault:
+            return Retryable(f"nothing signed: {fault}")
+        except FeePayerShort as fault:
+            return Retryable(f"nothing signed: the fee payer cannot pay ({fault})", retry_after=timedelta(seconds=30))
+        attempt = await self._transfer_attempt(head, sieved.passing) if sieved.passing else None
+        return Preparation(attempt, sieved.refusals, sieved.deferred)
+
+    async def prepare_activation(self, consumer: Party, assets: Sequence[Asset]) -> Preparation | Retryable:
+        try:
+            head = await self._current_head()
+        except ProviderUnavailable as fault:
+            return Retryable(f"nothing signed: {fault}")
+        valid_before = self._valid_before(head)
+        signed = await self._signer.sign_activation(consumer, assets, valid_before=valid_before)
+        attempt = PreparedAttempt(
+            kind=AttemptKind.ACTIVATION,
+            payload=signed.payload,
+            reference=signed.reference,
+            valid_before=valid_before,
+            signed_at_block=head.number,
+            activates=consumer,
+            assets=tuple(assets),
+        )
+        return Preparation(attempt)
+
+    async def submit(self, payload: bytes) -> Accepted | OutcomeUnknown:
+        """Broadcast to one endpoint after the other until one takes it.
+
+        A refusal is as unknown as silence: another node may hold the transaction, or this one may take it later. The
+        other way round, a hash is only a hash; nodes return it for transactions they drop.
+        """
+        reference, raw = reference_of(payload), "0x" + payload.hex()
+        faults = []
+        for endpoint in self._endpoints.in_order():
+            try:
+                await endpoint.call("eth_sendRawTransaction", [raw])
+                return Accepted(reference)
+            except RpcError as error:
+                if any(phrase in error.message.lower() for phrase in _ALREADY_THERE):
+                    return Accepted(reference)
+                faults.append(f"{endpoint.name}: {error}")
+            except ProviderUnavailable as unavailable:
+                faults.append(str(unavailable))
+        return OutcomeUnknown("; ".join(faults))
+
+    async def probe(self) -> Probe | Retryable:
+        started = self._clock.monotonic()
+        try:
+            head = await self._current_head()
+        except ProviderUnavailable as fault:
+            return Retryable(str(fault))
+        return Probe(latency=timedelta(seconds=self._clock.monotonic() - started), head=head)
+
+    async def _current_head(self) -> Head:
+        """A head near enough to the wall clock to stamp `valid_before` from (money rule 5)."""
+        head = await self._endpoints.head()
+        drift = self._clock.now() - head.time
+        if abs(drift) > self._max_head_drift:
+            raise ProviderUnavailable(f"{head.endpoint}: clock skew, the head is {drift.total_seconds():.1f} s old")
+        return head
+
+    def _valid_before(self, head: Head) -> datetime:
+        whole_seconds = int(head.time.timestamp())
+        return datetime.fromtimestamp(whole_seconds, UTC) + self.limits.window
+
+    async def _transfer_attempt(self, head: Head, movements: tuple[Movement, ...]) -> PreparedAttempt:
+        valid_before = self._valid_before(head)
+        signed = await self._signer.sign_transfers(movements, valid_before=valid_before)
+        return PreparedAttempt(
+            kind=AttemptKind.TRANSFER,
+            payload=signed.payload,
+            reference=signed.reference,
+            valid_before=valid_before,
+            signed_at_block=head.number,
+            movements=movements,
+        )

@@ -1,0 +1,124 @@
+"""Which movements would revert, found before anything is signed.
+
+One `eth_simulateV1` plays the batch as plain calls in order, on top of a finalized block. The dev chain ignores a 0x76
+transaction's `calls` everywhere else, and a plain list gives every offender at once, where a revert gives one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from providers.base import Blocked, Head, Movement, PartyKind, Refusal, RefusalReason
+from providers.tempo import contracts
+from providers.tempo.endpoints import Call, Endpoint, RpcError
+from providers.tempo.transactions import ChainTerms, movement_call
+
+
+class FeePayerShort(Exception):
+    """The fee payer could not be charged, so the network would drop the transaction without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sieved:
+    """The movements of a batch, apart: what would go through together, what would not, and what waits behind that."""
+
+    passing: tuple[Movement, ...]
+    refusals: tuple[Refusal, ...]
+    deferred: tuple[UUID, ...]
+
+
+async def sieve(
+    endpoint: Endpoint, head: Head, movements: Sequence[Movement], terms: ChainTerms, *, operator: str, fee_payer: str
+) -> Sieved:
+    """Drop what fails and simulate again, until the rest passes: what fails changes what comes after it."""
+    passing, refusals, deferred = list(movements), list[Refusal](), list[UUID]()
+    while passing:
+        results = await _simulate(endpoint, head, passing, terms, operator=operator, fee_payer=fee_payer)
+        failures = {m.item_id: data for m, data in zip(passing, results, strict=True) if data is not None}
+        if not failures:
+            break
+        offenders = [m for m in passing if m.item_id in failures]
+        behind = _behind(offenders, passing)
+        for movement in offenders:
+            if movement not in behind:
+                refusals.append(await _refusal(endpoint, head, movement, failures[movement.item_id], terms))
+        deferred += [m.item_id for m in behind]
+        passing = [m for m in passing if m not in behind and m.item_id not in failures]
+    return Sieved(tuple(passing), tuple(refusals), tuple(deferred))
+
+
+def _behind(offenders: Sequence[Movement], movements: Sequence[Movement]) -> list[Movement]:
+    """Later movements of a consumer whose earlier one fails: they keep their place in the queue (money rule 7)."""
+    stopped: set[str] = set()
+    behind = []
+    for movement in movements:
+        if movement.source.address in stopped:
+            behind.append(movement)
+        elif movement in offenders and movement.source.kind is PartyKind.CONSUMER:
+            stopped.add(movement.source.address)
+    return behind
+
+
+async def _simulate(
+    endpoint: Endpoint, head: Head, movements: Sequence[Movement], terms: ChainTerms, *, operator: str, fee_payer: str
+) -> list[str | None]:
+    """The revert data of each movement, or None where it passes.
+
+    The first call plays the fee's reservation, as a transfer to the fee manager: it fails for the same reasons.
+    """
+    reservation = contracts.transfer(contracts.FEE_MANAGER, terms.fee_reservation_micros(len(movements)))
+    calls = [_call(fee_payer, terms.fee_token, reservation)]
+    for movement in movements:
+        calls.append(_call(operator, terms.tokens.address(movement.asset), movement_call(movement, terms).data))
+    blocks = await endpoint.call("eth_simulateV1", [{"blockStateCalls": [{"calls": calls}]}, hex(head.number)])
+    fee, *results = blocks[0]["calls"]
+    if not _passed(fee):
+        raise FeePayerShort(contracts.refusal_reason(fee["returnData"]))
+    return [None if _passed(result) else result["returnData"] for result in results]
+
+
+def _call(sender: str, token: str, data: bytes) -> dict[str, str]:
+    return {"from": sender, "to": token, "data": "0x" + data.hex()}
+
+
+def _passed(result: dict[str, Any]) -> bool:
+    return int(result["status"], 16) == 1
+
+
+_POLICY_OF_TOKEN: Final = contracts.pack("transferPolicyId()")
+
+
+async def _refusal(endpoint: Endpoint, head: Head, movement: Movement, data: str, terms: ChainTerms) -> Refusal:
+    reason = contracts.refusal_reason(data)
+    blocked: Blocked | None = None
+    if reason is RefusalReason.POLICY_FORBIDS:
+        blocked = await _blocked_end(endpoint, head, movement, terms.tokens.address(movement.asset))
+    elif reason.permanent:
+        blocked = "destination"
+    return Refusal(movement.item_id, reason, at_block=head.number, blocked=blocked, detail=data)
+
+
+async def _blocked_end(endpoint: Endpoint, head: Head, movement: Movement, token: str) -> Blocked | None:
+    """Ask the policy registry whom it means: rule 10 goes one way for a blocked sender, another for a recipient."""
+    policy = await endpoint.call("eth_call", [{"to": token, "data": "0x" + _POLICY_OF_TOKEN.hex()}, hex(head.number)])
+    answers = await endpoint.batch(
+        [
+            _authorization("isAuthorizedSender(uint64,address)", policy, movement.source.address, head),
+            _authorization("isAuthorizedRecipient(uint64,address)", policy, movement.destination.address, head),
+        ]
+    )
+    allowed = [int(answer, 16) == 1 for answer in answers if not isinstance(answer, RpcError)]
+    if len(allowed) < len(answers):
+        return None
+    source_allowed, destination_allowed = allowed
+    if source_allowed:
+        return None if destination_allowed else "destination"
+    return "source" if destination_allowed else "both"
+
+
+def _authorization(signature: str, policy: str, user: str, head: Head) -> Call:
+    data = contracts.pack(signature, int(policy, 16), user)
+    return ("eth_call", [{"to": contracts.TIP403_REGISTRY, "data": "0x" + data.hex()}, hex(head.number)])
