@@ -85,12 +85,16 @@ class Component:
     def log_file(self) -> Path:
         return self.folder / "log.txt"
 
-    def start(self) -> None:
-        """Start the program; `wait_ready` tells when it serves."""
+    def claim(self) -> None:
+        """Own the folder until `stop`, and end what an earlier run left behind there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or self._own_folder()
+        self._stop_left_behind()
+
+    def start(self) -> None:
+        """Start the program; `wait_ready` tells when it serves."""
         try:
-            self.stop_left_behind()
+            self.claim()
             self._start()
         except BaseException:
             self.stop()
@@ -139,8 +143,8 @@ class Component:
             self._kill_group()
             self.process = None
 
-    def stop_left_behind(self) -> None:
-        """End what an earlier run left in this folder; its starter is gone, or we would not hold the folder's lock."""
+    def _stop_left_behind(self) -> None:
+        """Its starter is gone, or we would not hold the folder's lock."""
         pids = self._left_behind()
         if not pids:
             return

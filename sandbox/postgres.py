@@ -81,7 +81,7 @@ class Postgres(Component):
         data = self.working_folder
         if not data.exists():
             self._initialize(programs, data)
-        # Everybody who could have written it is gone (stop_left_behind), and a number of an old process in it, used by
+        # Everybody who could have written it is gone (claim), and a number of an old process in it, used by
         # another one since, would make Postgres refuse to start.
         (data / "postmaster.pid").unlink(missing_ok=True)
         command = [str(programs / "postgres"), "-D", str(data), "-p", str(self.port)]

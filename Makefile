@@ -1,0 +1,84 @@
+# Everything from python3 and make alone. `make help` lists what there is.
+
+PYTHON ?= python3
+WORKERS ?= 1
+PY := .venv/bin/python
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run test check generate migrate demo token bench acceptance reset doctor simulate test-sdks test-system \
+        lock release clean run-environment dev-environment
+
+# -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
+BOOTSTRAP = @command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: install Python 3.11 to 3.13, or say make PYTHON=..." >&2; exit 1; }; \
+	$(PYTHON) -I sandbox/bootstrap.py
+
+help: ## What there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: run-environment ## Start everything: database, cache, Tempo dev chain, server. Ctrl-C stops it (WORKERS=2: more API processes)
+	@exec $(PY) -m sandbox.run --workers $(WORKERS)
+
+test: dev-environment ## The test suite, against real programs on free ports (ARGS="-k name": a part of it)
+	$(PY) -m pytest -m "not system" $(ARGS)
+
+check: dev-environment ## Static checks: style, types, import contracts, the proto contract, generated code, migrations
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	@$(PY) -m sandbox.contract check
+
+generate: dev-environment ## Generate code from proto/ (Python, Go)
+	@$(PY) -m sandbox.contract generate
+
+migrate: run-environment ## Bring the database of DATABASE_OWNER_URL or DATABASE_URL to the newest schema
+	@$(PY) -m storage.migrations upgrade
+
+demo: run-environment ## Tell the story of the wallet against the servers of `make run`, with live figures
+	@$(PY) -m sandbox.demo $(ARGS)
+
+token: run-environment ## A development token: CONSUMER=id, SERVICE=name or OPERATOR=name; SCOPE="wallet:read ..."
+	@$(PY) -m sandbox.token $(if $(CONSUMER),--consumer $(CONSUMER)) $(if $(SERVICE),--service $(SERVICE)) \
+		$(if $(OPERATOR),--operator $(OPERATOR)) $(if $(SCOPE),--scope "$(SCOPE)")
+
+bench: dev-environment ## Measure transfers and settlement against pgbench on the same database
+	@$(call later,benchmarks/__main__.py,$(PY) -m benchmarks $(ARGS))
+
+acceptance: dev-environment ## The acceptance story against the servers of `make run`
+	@$(call later,tests/acceptance,$(PY) -m pytest tests/acceptance $(ARGS))
+
+simulate: dev-environment ## Replay settlement under random histories and faults (SEED=n: one history again)
+	@$(call later,tests/simulation,$(PY) -m pytest tests/simulation $(if $(SEED),--seed $(SEED)) $(ARGS))
+
+test-sdks: dev-environment ## Build and try the SDKs
+	@$(PY) -m sandbox.sdks
+
+test-system: dev-environment ## The long tests over whole systems of processes: crashes, restarts, cut connections
+	@$(call later,tests/system,$(PY) -m pytest -m system $(ARGS))
+
+doctor: ## What this machine has and lacks
+	@$(PYTHON) -I sandbox/doctor.py
+
+reset: ## Remove the database, the chain and the keys of `make run`, together
+	@if [ -x $(PY) ]; then $(PY) -m sandbox.reset; else rm -rf .data; fi
+
+lock: dev-environment ## Resolve the dependencies of pyproject.toml into deploy/locks (ARGS=--upgrade: newest versions)
+	.venv/bin/uv pip compile $(LOCK_OPTIONS) --extra sandbox -o deploy/locks/run.txt
+	.venv/bin/uv pip compile $(LOCK_OPTIONS) --extra sandbox --extra dev -c deploy/locks/run.txt -o deploy/locks/dev.txt
+LOCK_OPTIONS = pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock" $(ARGS)
+
+release: dev-environment ## Declare the present contract released: what `make check` compares later ones against
+	.venv/bin/buf build proto -o proto/released.binpb
+
+clean: ## Remove what make made, except .data
+	rm -rf .venv third_party build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+run-environment:
+	$(BOOTSTRAP) run
+
+dev-environment:
+	$(BOOTSTRAP) dev
+
+# $(call later,PATH,COMMAND): run the command, or say plainly that what it would run is not there yet.
+later = if [ -e $(1) ]; then $(2); else echo "make $@: nothing to run yet, there is no $(1)"; fi
