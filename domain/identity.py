@@ -1,7 +1,7 @@
 """Who can own money, and the identifiers that name things.
 
 Every identifier is a UUID made by the application. A *holder* is whoever a position on a rail belongs to: a consumer,
-the operator, or nobody we keep books for (outside).
+the operator (who has two addresses), or nobody we keep books for (outside).
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ AttemptId = NewType("AttemptId", UUID)
 # Fixed identifiers, so that system accounts and positions have an owner in the same column as everybody else.
 OPERATOR = UUID(int=0)
 OUTSIDE = UUID(int=1)
+FEE_PAYER = UUID(int=2)
+"""The operator's second address: it pays network fees, so that gas reservations never touch the float (rule 19)."""
+
+OPERATOR_HOLDERS = (OPERATOR, FEE_PAYER)
 
 _REQUEST_KEYS = UUID("5a8b6f0e-3c0f-5b8e-9d1c-6d6f6e617900")
 
 
 def is_consumer(holder: HolderId) -> bool:
     """Whether the holder is a person with a wallet (neither the operator nor outside)."""
-    return holder.int > OUTSIDE.int
+    return holder.int > FEE_PAYER.int
 
 
 def request_key(*, caller: str, request_id: str) -> UUID:

@@ -145,6 +145,8 @@ class NewItem:
     counts: bool = True
     """Whether the ledger already moved the money. A withdrawal's item counts only once its hold is posted (rule 16)."""
     group_id: UUID | None = None
+    state: ItemState = ItemState.PENDING
+    """BLOCKED from the start when it only records what cannot be moved (rule 10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,6 +490,11 @@ def _check_expectations(state: LedgerState, command: Command) -> None:
         if row is None or row.state not in transition.expected:
             found_state = row.state if row else "missing"
             raise StateConflict(f"item {transition.item_id}", "|".join(sorted(transition.expected)), found_state)
+    for sweep in command.fee_sweeps:
+        balance = state.balances.get((sweep.consumer, sweep.asset))
+        if balance is None or balance.unswept_fees < sweep.micros:
+            unswept = balance.unswept_fees if balance else 0
+            raise StateConflict(f"unswept fees of {sweep.consumer}", str(sweep.micros), str(unswept))
 
 
 def _check_parties(state: LedgerState, command: Command) -> Wallet | None:

@@ -1,8 +1,8 @@
-"""Rows to Postgres arrays, packed in the binary format by hand.
+"""Rows to Postgres and back into set-based statements: one array for each column, unnested into rows.
 
-The ledger's statements take one array for each column. psycopg's own list dumper spends more time quoting text than
-Postgres spends writing the rows (two thirds of a committer's CPU in a profile), so the arrays are packed here in the
-wire format of `array_send`: a header, then each element's length and bytes. Only the types of the ledger's columns.
+`given_rows` is the SQL side, the rows a caller passes. The ledger's committers pack their arrays by hand: psycopg's own
+list dumper spends more time quoting text than Postgres spends writing the rows (two thirds of a committer's CPU in a
+profile), so `pack` writes the wire format of `array_send`: a header, then each element's length and bytes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,22 @@ from typing import Any
 from psycopg.abc import AdaptContext
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, SmallInteger, Text, Uuid
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    Uuid,
+    bindparam,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.sql.selectable import TableValuedAlias
 
 _HEADER = struct.Struct("!iiIii")
 _LENGTH = struct.Struct("!i")
@@ -27,6 +41,23 @@ _INT4 = struct.Struct("!ii")
 _INT2 = struct.Struct("!ih")
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(2000, 1, 1).toordinal()
+
+
+def array_parameter(column: Column[Any]) -> Any:
+    """A parameter under the column's name that takes an array of its type."""
+    return bindparam(column.name, type_=ARRAY(column.type))
+
+
+def given_rows(columns: Sequence[Column[Any]]) -> TableValuedAlias:
+    """The rows a caller passes as one array for each column."""
+    arrays = [array_parameter(column) for column in columns]
+    return func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived("given")
+
+
+def columns_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Rows to one plain list for each column, for statements that run through the engine."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
 def _counted(data: bytes) -> bytes:

@@ -18,16 +18,13 @@ from sqlalchemy import (
     Column,
     Select,
     Table,
-    bindparam,
     func,
     literal_column,
     select,
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.sql.selectable import TableValuedAlias
 
 from domain.clock import Entropy
 from domain.errors import stored_error
@@ -46,7 +43,7 @@ from domain.ledger import (
 )
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
-from storage.arrays import PackedArray, pack_rows
+from storage.arrays import PackedArray, array_parameter, given_rows, pack_rows
 from storage.database import CommitterConnection, compiled
 from storage.schema import (
     breaks,
@@ -79,19 +76,9 @@ class _Statement:
         return pack_rows(self._columns, rows)
 
 
-def _array(column: Column[Any]) -> Any:
-    return bindparam(column.name, type_=ARRAY(column.type))
-
-
-def _rows(columns: Sequence[Column[Any]]) -> TableValuedAlias:
-    """The rows a caller passes as one array for each column."""
-    arrays = [_array(column) for column in columns]
-    return func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived("given")
-
-
 def _insert(table: Table, names: Sequence[str] = (), *, ignore_known: bool = False) -> _Statement:
     columns = [table.c[name] for name in names] or list(table.columns)
-    given = _rows(columns)
+    given = given_rows(columns)
     statement = upsert(table).from_select([column.name for column in columns], select(*given.c))
     return _Statement(statement.on_conflict_do_nothing() if ignore_known else statement, columns)
 
@@ -99,7 +86,7 @@ def _insert(table: Table, names: Sequence[str] = (), *, ignore_known: bool = Fal
 def _update(table: Table, keys: Sequence[str], names: Sequence[str]) -> _Statement:
     """Set the named columns of the rows with the given keys."""
     columns = [table.c[name] for name in (*keys, *names)]
-    given = _rows(columns)
+    given = given_rows(columns)
     statement = update(table).values({name: given.c[name] for name in names})
     return _Statement(statement.where(*(table.c[key] == given.c[key] for key in keys)), columns)
 
@@ -115,12 +102,12 @@ def _locking(statement: Select[Any], table: Table) -> Select[Any]:
 def _read_wallets() -> Select[Any]:
     w = wallets.c
     columns = (w.consumer_id, w.kyc_level, w.frozen, w.usage_day, w.usage_usd_micros, func.clock_timestamp())
-    return select(*columns).where(w.consumer_id == func.any(_array(w.consumer_id))).order_by(w.consumer_id)
+    return select(*columns).where(w.consumer_id == func.any(array_parameter(w.consumer_id))).order_by(w.consumer_id)
 
 
 def _read_balances() -> Select[Any]:
     b = stablecoin_balances.c
-    given = _rows([b.consumer_id, b.asset])
+    given = given_rows([b.consumer_id, b.asset])
     match = (b.consumer_id == given.c.consumer_id) & (b.asset == given.c.asset)
     columns = (
         b.consumer_id,
@@ -136,7 +123,7 @@ def _read_balances() -> Select[Any]:
 
 def _read_custody() -> Select[Any]:
     c = custody_positions.c
-    given = _rows([c.holder_id, c.rail, c.asset])
+    given = given_rows([c.holder_id, c.rail, c.asset])
     match = (c.holder_id == given.c.holder_id) & (c.rail == given.c.rail) & (c.asset == given.c.asset)
     columns = (c.holder_id, c.rail, c.asset, c.micros)
     return select(*columns).select_from(given.join(custody_positions, match)).order_by(c.holder_id, c.rail, c.asset)
@@ -144,17 +131,17 @@ def _read_custody() -> Select[Any]:
 
 def _read_items() -> Select[Any]:
     i = settlement_items.c
-    return select(i.id, i.state).where(i.id == func.any(_array(i.id))).order_by(i.id)
+    return select(i.id, i.state).where(i.id == func.any(array_parameter(i.id))).order_by(i.id)
 
 
 def _read_cursors() -> Select[Any]:
     c = chain_cursors.c
-    return select(c.chain, c.number, c.hash).where(c.chain == func.any(_array(c.chain))).order_by(c.chain)
+    return select(c.chain, c.number, c.hash).where(c.chain == func.any(array_parameter(c.chain))).order_by(c.chain)
 
 
 def _read_requests() -> Select[Any]:
     r = requests.c
-    given = _rows([r.owner_id, r.key])
+    given = given_rows([r.owner_id, r.key])
     columns = (
         r.owner_id,
         r.key,
@@ -320,7 +307,7 @@ def _move_custody() -> _Statement:
     """Add the given differences. A CHECK keeps a position from going negative, whatever was confirmed."""
     c = custody_positions.c
     columns = (c.holder_id, c.rail, c.asset, _DELTA, _RESERVED_DELTA)
-    given = _rows(columns)
+    given = given_rows(columns)
     statement = update(custody_positions).values(
         micros=c.micros + given.c.delta, reserved_micros=c.reserved_micros + given.c.reserved_delta
     )
@@ -447,7 +434,7 @@ def _item_rows(writes: Writes) -> Rows:
             sequence,
             position,
             item.counts,
-            ItemState.PENDING,
+            item.state,
             now,
         )
         for item, transaction_id, sequence, position, now in writes.items

@@ -279,6 +279,12 @@ settlement_attempts = Table(
         "valid_before",
         postgresql_where=text("state IN ('SIGNED', 'BROADCAST')"),
     ),
+    Index(
+        "settlement_attempts_activation_idx",
+        "holder_id",
+        unique=True,
+        postgresql_where=text("kind = 'activation' AND state IN ('SIGNED', 'BROADCAST')"),
+    ),
     comment="Each signed raw transaction, persisted before it is broadcast (money rule 1).",
 )
 

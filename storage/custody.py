@@ -1,0 +1,104 @@
+"""Where the money stands. The rows are changed by the ledger's commits alone; workers reserve in them and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Select, bindparam, select, update
+
+from domain.identity import HolderId
+from domain.money import Asset
+from domain.settlement import QueueKey, Rail
+from storage.arrays import columns_of, given_rows
+from storage.database import Tx
+from storage.schema import custody_positions, tempo_addresses, wallets
+
+_c = custody_positions.c
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What stands on a rail for a holder, what is in flight out of it, and whether the operator may move it."""
+
+    holder: HolderId
+    asset: Asset
+    micros: int
+    reserved_micros: int
+    activated: bool
+
+    @property
+    def spendable(self) -> int:
+        """What no chain transaction in flight takes already (money rule 8)."""
+        return self.micros - self.reserved_micros
+
+
+_KEY = (_c.holder_id, _c.asset)
+_IN_FLIGHT = Column("debit", BigInteger)
+
+
+def _positions() -> Select[Any]:
+    given = given_rows(_KEY)
+    match = (_c.holder_id == given.c.holder_id) & (_c.asset == given.c.asset) & (_c.rail == bindparam("on_rail"))
+    columns = select(_c.holder_id, _c.asset, _c.micros, _c.reserved_micros, _c.activated)
+    return columns.select_from(given.join(custody_positions, match)).order_by(_c.holder_id, _c.rail, _c.asset)
+
+
+async def positions(
+    tx: Tx, rail: Rail, keys: Collection[QueueKey], *, lock: bool = False, skip_locked: bool = False
+) -> dict[QueueKey, Position]:
+    """The named positions, as far as there are any. Locks are taken in the ledger's order."""
+    if not keys:
+        return {}
+    statement = _positions()
+    if lock:
+        statement = statement.with_for_update(key_share=True, of=custody_positions, skip_locked=skip_locked)
+    rows = await tx.execute(statement, {"on_rail": rail, **columns_of(("holder_id", "asset"), keys)})
+    found = (Position(row[0], Asset(row[1]), row[2], row[3], row[4]) for row in rows)
+    return {(position.holder, position.asset): position for position in found}
+
+
+async def reserve(tx: Tx, rail: Rail, debits: dict[QueueKey, int]) -> None:
+    """Add debits in flight (negative: take them back). The caller holds the rows' locks."""
+    if not debits:
+        return
+    given = given_rows((*_KEY, _IN_FLIGHT))
+    match = (_c.holder_id == given.c.holder_id) & (_c.asset == given.c.asset) & (_c.rail == bindparam("on_rail"))
+    statement = update(custody_positions).where(match).values(reserved_micros=_c.reserved_micros + given.c.debit)
+    rows = [(holder, asset, micros) for (holder, asset), micros in debits.items()]
+    await tx.execute(statement, {"on_rail": rail, **columns_of(("holder_id", "asset", "debit"), rows)})
+
+
+async def mark_activated(tx: Tx, rail: Rail, keys: Collection[QueueKey]) -> None:
+    """The operator may move these positions from now on: the allowance was seen at a finalized block."""
+    if not keys:
+        return
+    given = given_rows(_KEY)
+    match = (_c.holder_id == given.c.holder_id) & (_c.asset == given.c.asset) & (_c.rail == bindparam("on_rail"))
+    statement = update(custody_positions).where(match).values(activated=True)
+    await tx.execute(statement, {"on_rail": rail, **columns_of(("holder_id", "asset"), sorted(keys))})
+
+
+@dataclass(frozen=True, slots=True)
+class TempoAddress:
+    """A holder's address on Tempo; `index` is None for the operator's own."""
+
+    holder: HolderId
+    address: str
+    index: int | None
+    state: str = "assigned"
+
+
+async def addresses_of(tx: Tx, holders: Collection[HolderId]) -> dict[HolderId, TempoAddress]:
+    """The Tempo addresses of consumers."""
+    statement = select(wallets.c.consumer_id, wallets.c.tempo_address, wallets.c.derivation_index)
+    rows = await tx.execute(statement.where(wallets.c.consumer_id.in_(sorted(holders))))
+    return {row[0]: TempoAddress(row[0], row[1], row[2]) for row in rows}
+
+
+async def holders_of(tx: Tx, addresses: Collection[str]) -> dict[str, TempoAddress]:
+    """Whose the addresses are, for those that are ours, assigned or not."""
+    t = tempo_addresses.c
+    statement = select(t.holder_id, t.address, t.derivation_index, t.state).where(t.address.in_(sorted(addresses)))
+    return {row[1]: TempoAddress(row[0], row[1], row[2], row[3]) for row in await tx.execute(statement)}
