@@ -26,10 +26,15 @@ check: dev-environment ## Static checks: style, types, import contracts, the pro
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	@$(PY) -m sandbox.contract check
+	@$(PY) proto/generate.py --third-party
+	.venv/bin/buf lint proto
+	.venv/bin/buf format proto --diff --exit-code
+	@$(call later,proto/released.binpb,.venv/bin/buf breaking proto --against proto/released.binpb)
+	@before="$$($(GENERATED_DIGEST))"; $(PY) proto/generate.py && if [ "$$before" != "$$($(GENERATED_DIGEST))" ]; then \
+		echo "make check: generated code did not match proto/; it does now: commit it" >&2; exit 1; fi
 
 generate: dev-environment ## Generate code from proto/ (Python, Go)
-	@$(PY) -m sandbox.contract generate
+	@$(PY) proto/generate.py
 
 migrate: run-environment ## Bring the database of DATABASE_OWNER_URL or DATABASE_URL to the newest schema
 	@$(PY) -m storage.migrations upgrade
@@ -79,6 +84,9 @@ run-environment:
 
 dev-environment:
 	$(BOOTSTRAP) dev
+
+GENERATED_DIGEST = find clients/python/src/monay/wallet/v1 clients/python/src/buf clients/go docs/errors.md -type f \
+	! -name '*.pyc' | sort | xargs sha256sum | sha256sum
 
 # $(call later,PATH,COMMAND): run the command, or say plainly that what it would run is not there yet.
 later = if [ -e $(1) ]; then $(2); else echo "make $@: nothing to run yet, there is no $(1)"; fi

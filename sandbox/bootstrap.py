@@ -30,6 +30,8 @@ OLDEST_GLIBC = (2, 28)
 # One line, small enough to be read before the download starts.
 EXPECTED = {"run": "about 420 MB, usually 20 seconds", "dev": "about 1 GB, usually a minute"}
 
+PIP_INSTALL = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
 
 class Refused(Exception):
     """An expected failure, told in one sentence."""
@@ -126,17 +128,24 @@ def _version() -> str:
 def install_packages(wanted: str, stamp: "dict[str, str]") -> "dict[str, str]":
     """Install the wanted lock unless it, or the larger one, stands already. Once `dev`, an environment stays `dev`."""
     name = "dev" if "dev" in (wanted, stamp.get("lock")) else "run"
-    now = digest("deploy/locks/%s.txt" % name, "pyproject.toml", "clients/python/pyproject.toml")
-    if stamp.get("lock") == name and stamp.get("digest") == now:
+    now = digest("deploy/locks/%s.txt" % name)
+    if stamp.get("lock") == name and stamp.get("packages") == now:
         return stamp
     started = time.time()
     print("Installing deploy/locks/%s.txt into .venv (%s)" % (name, EXPECTED[name]))
-    pip = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     lock = os.path.join("deploy", "locks", name + ".txt")
-    call([*pip, "--require-hashes", "-r", lock], "Installing the locked packages")
-    call([*pip, "--no-deps", "--no-build-isolation", *editables()], "Installing the project itself")
+    call([*PIP_INSTALL, "--require-hashes", "-r", lock], "Installing the locked packages")
     print("Installed in %.0f seconds; .venv is %d MB" % (time.time() - started, size_mb(VENV)))
-    return dict(stamp, lock=name, digest=now, python=_version())
+    return dict(stamp, lock=name, packages=now, python=_version())
+
+
+def install_project(stamp: "dict[str, str]") -> "dict[str, str]":
+    """Let Python find our own packages where they stand."""
+    now = digest("pyproject.toml", "clients/python/pyproject.toml")
+    if stamp.get("project") == now:
+        return stamp
+    call([*PIP_INSTALL, "--no-deps", "--no-build-isolation", *editables()], "Installing the project itself")
+    return dict(stamp, project=now)
 
 
 def editables() -> "list[str]":
@@ -178,7 +187,7 @@ def size_mb(folder: str) -> int:
 def main(wanted: str) -> None:
     check_machine()
     stamp = read_stamp()
-    for step in (make_venv, lambda stamp: install_packages(wanted, stamp), install_tempo_node):
+    for step in (make_venv, lambda stamp: install_packages(wanted, stamp), install_project, install_tempo_node):
         done = step(stamp)
         if done != stamp:
             write_stamp(done)
