@@ -73,15 +73,15 @@ class InsufficientFunds(WalletError):
 
 @dataclass(eq=False)
 class LimitExceeded(WalletError):
-    """The day's outgoing limit of the consumer's KYC level would be passed. Amounts in US dollar micros."""
+    """The day's outgoing limit of the consumer's KYC level would be passed."""
 
     reason = "LIMIT_EXCEEDED"
     remembered = True
     kyc_level: int
-    limit_micros: int
-    used_micros: int
-    remaining_micros: int
-    requested_micros: int
+    daily_limit_usd_micros: int
+    used_usd_micros: int
+    remaining_usd_micros: int
+    requested_usd_micros: int
     reset_time: datetime
 
 
@@ -147,7 +147,7 @@ class Overloaded(WalletError):
 class DatabaseUnavailable(WalletError):
     """The ledger cannot be reached. Nothing is known to have been applied: ask again with the same request id."""
 
-    reason = "DATABASE_UNAVAILABLE"
+    reason = "STORAGE_UNAVAILABLE"
 
 
 @dataclass(eq=False)
@@ -173,3 +173,152 @@ class StateConflict(WalletError):
     subject: str
     expected: str
     found: str
+
+
+# --- who is calling -------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class TokenMissing(WalletError):
+    """The call carries no token."""
+
+    reason = "TOKEN_MISSING"
+
+
+@dataclass(eq=False)
+class TokenInvalid(WalletError):
+    """The token's signature, issuer, audience, form or key is not accepted."""
+
+    reason = "TOKEN_INVALID"
+
+
+@dataclass(eq=False)
+class TokenExpired(WalletError):
+    """The token's time is over."""
+
+    reason = "TOKEN_EXPIRED"
+    expire_time: datetime
+
+
+@dataclass(eq=False)
+class ScopeMissing(WalletError):
+    """The token lacks a scope that the rpc declares."""
+
+    reason = "SCOPE_MISSING"
+    scope: str
+
+
+@dataclass(eq=False)
+class CallerNotAllowed(WalletError):
+    """This kind of token may not call the rpc."""
+
+    reason = "CALLER_NOT_ALLOWED"
+    token_use: str
+
+
+@dataclass(eq=False)
+class NotYourWallet(WalletError):
+    """A consumer's token reaches that consumer's own wallet only."""
+
+    reason = "NOT_YOUR_WALLET"
+
+
+# --- what was sent --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field that breaks a rule: its path, the rule's name, and what the rule says."""
+
+    field: str
+    rule: str
+    description: str
+
+
+@dataclass(eq=False)
+class ValidationFailed(WalletError):
+    """A field breaks a rule of the contract."""
+
+    reason = "VALIDATION_FAILED"
+    violations: tuple[FieldViolation, ...]
+
+    def facts(self) -> dict[str, str]:
+        """None: the violations go out in a form of their own."""
+        return {}
+
+
+@dataclass(eq=False)
+class ConsumerIdRequired(WalletError):
+    """A service has to say for whom it calls."""
+
+    reason = "CONSUMER_ID_REQUIRED"
+
+
+@dataclass(eq=False)
+class KycLevelNotAllowed(WalletError):
+    """The KYC level is not the next one."""
+
+    reason = "KYC_LEVEL_NOT_ALLOWED"
+    kyc_level: int
+    allowed_kyc_level: int
+
+
+@dataclass(eq=False)
+class EmailTaken(WalletError):
+    """A consumer with this email exists."""
+
+    reason = "EMAIL_TAKEN"
+
+
+@dataclass(eq=False)
+class PhoneTaken(WalletError):
+    """A consumer with this phone exists."""
+
+    reason = "PHONE_TAKEN"
+
+
+# --- the service itself ---------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class WalletDisabled(WalletError):
+    """The consumer wallet is switched off here."""
+
+    reason = "WALLET_DISABLED"
+
+
+@dataclass(eq=False)
+class AddressPoolEmpty(WalletError):
+    """No prepared address is left for a new consumer; workers make more within seconds."""
+
+    reason = "ADDRESS_POOL_EMPTY"
+
+
+@dataclass(eq=False)
+class ProviderUnavailable(WalletError):
+    """What a provider was to supply for the answer is not there or too old."""
+
+    reason = "PROVIDER_UNAVAILABLE"
+    provider: str
+
+
+@dataclass(eq=False)
+class ProofTooOld(WalletError):
+    """No proof of the books was made lately."""
+
+    reason = "PROOF_TOO_OLD"
+    proof_time: datetime | None = None
+
+
+@dataclass(eq=False)
+class NotImplementedHere(WalletError):
+    """The contract has this rpc and this version of the server does not."""
+
+    reason = "NOT_IMPLEMENTED"
+
+
+@dataclass(eq=False)
+class ShuttingDown(WalletError):
+    """This server is being replaced; another one answers."""
+
+    reason = "SHUTTING_DOWN"

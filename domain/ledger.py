@@ -526,10 +526,10 @@ def _check_limit(state: LedgerState, command: Command, wallet: Wallet | None) ->
     if used + requested > limit:
         raise LimitExceeded(
             kyc_level=wallet.kyc_level,
-            limit_micros=limit,
-            used_micros=used,
-            remaining_micros=max(0, limit - used),
-            requested_micros=requested,
+            daily_limit_usd_micros=limit,
+            used_usd_micros=used,
+            remaining_usd_micros=max(0, limit - used),
+            requested_usd_micros=requested,
             reset_time=reset_time(day),
         )
     return day, used + requested

@@ -62,11 +62,15 @@ consumers = Table(
     _required("email_index", LargeBinary),
     _required("phone_sealed", LargeBinary),
     _required("phone_index", LargeBinary),
+    _required("name_sealed", LargeBinary),
     _optional("handle", Text),
+    _optional("onboard_key", Uuid),
+    _optional("onboard_hash", LargeBinary),
     _time("created_at"),
     UniqueConstraint("email_index"),
     UniqueConstraint("phone_index"),
     UniqueConstraint("handle"),
+    UniqueConstraint("onboard_key"),
     comment="The person with a wallet. Personal data is sealed; the blind indexes find it again.",
 )
 
