@@ -20,11 +20,13 @@ from providers.base import (
     Probe,
     ProviderLimits,
     ProviderUnavailable,
+    Refusal,
     Retryable,
     Signer,
 )
+from providers.isolation import sieve
 from providers.tempo.endpoints import Endpoints, RpcError
-from providers.tempo.simulation import FeePayerShort, sieve
+from providers.tempo.simulation import FeePayerShort, refusal, rehearse
 from providers.tempo.transactions import MAX_CALLS, MAX_WINDOW, ChainTerms, reference_of
 
 # What nodes say about a transaction they already have. It is in their hands, so handing it over again succeeded.
@@ -57,20 +59,14 @@ class TempoProvider:
         assert 0 < len(movements) <= self.limits.max_movements, "the planner keeps to the limits"
         try:
             head = await self._current_head()
-            sieved = await sieve(
-                self._endpoints.named(head.endpoint),
-                head,
-                movements,
-                self._terms,
-                operator=self._signer.operator_address,
-                fee_payer=self._signer.fee_payer_address,
-            )
+            sieved = await sieve(movements, lambda batch: self._rehearse(head, batch))
+            refusals = [await self._refusal(head, movement, data) for movement, data in sieved.failures]
         except (ProviderUnavailable, RpcError) as fault:
             return Retryable(f"nothing signed: {fault}")
         except FeePayerShort as fault:
             return Retryable(f"nothing signed: the fee payer cannot pay ({fault})", retry_after=timedelta(seconds=30))
         attempt = await self._transfer_attempt(head, sieved.passing) if sieved.passing else None
-        return Preparation(attempt, sieved.refusals, sieved.deferred)
+        return Preparation(attempt, tuple(refusals), tuple(movement.item_id for movement in sieved.deferred))
 
     async def prepare_activation(self, consumer: Party, assets: Sequence[Asset]) -> Preparation | Retryable:
         try:
@@ -129,6 +125,14 @@ class TempoProvider:
     def _valid_before(self, head: Head) -> datetime:
         whole_seconds = int(head.time.timestamp())
         return datetime.fromtimestamp(whole_seconds, UTC) + self.limits.window
+
+    async def _rehearse(self, head: Head, movements: Sequence[Movement]) -> list[str | None]:
+        operator, fee_payer = self._signer.operator_address, self._signer.fee_payer_address
+        endpoint = self._endpoints.named(head.endpoint)
+        return await rehearse(endpoint, head, movements, self._terms, operator=operator, fee_payer=fee_payer)
+
+    async def _refusal(self, head: Head, movement: Movement, data: str) -> Refusal:
+        return await refusal(self._endpoints.named(head.endpoint), head, movement, data, self._terms)
 
     async def _transfer_attempt(self, head: Head, movements: tuple[Movement, ...]) -> PreparedAttempt:
         valid_before = self._valid_before(head)

@@ -7,11 +7,9 @@ transaction's `calls` everywhere else, and a plain list gives every offender at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
-from uuid import UUID
 
-from providers.base import Blocked, Head, Movement, PartyKind, Refusal, RefusalReason
+from providers.base import Blocked, Head, Movement, Refusal, RefusalReason
 from providers.tempo import contracts
 from providers.tempo.endpoints import Call, Endpoint, RpcError
 from providers.tempo.transactions import ChainTerms, movement_call
@@ -21,48 +19,7 @@ class FeePayerShort(Exception):
     """The fee payer could not be charged, so the network would drop the transaction without a word."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sieved:
-    """The movements of a batch, apart: what would go through together, what would not, and what waits behind that."""
-
-    passing: tuple[Movement, ...]
-    refusals: tuple[Refusal, ...]
-    deferred: tuple[UUID, ...]
-
-
-async def sieve(
-    endpoint: Endpoint, head: Head, movements: Sequence[Movement], terms: ChainTerms, *, operator: str, fee_payer: str
-) -> Sieved:
-    """Drop what fails and simulate again, until the rest passes: what fails changes what comes after it."""
-    passing, refusals, deferred = list(movements), list[Refusal](), list[UUID]()
-    while passing:
-        results = await _simulate(endpoint, head, passing, terms, operator=operator, fee_payer=fee_payer)
-        failures = {m.item_id: data for m, data in zip(passing, results, strict=True) if data is not None}
-        if not failures:
-            break
-        offenders = [m for m in passing if m.item_id in failures]
-        behind = _behind(offenders, passing)
-        for movement in offenders:
-            if movement not in behind:
-                refusals.append(await _refusal(endpoint, head, movement, failures[movement.item_id], terms))
-        deferred += [m.item_id for m in behind]
-        passing = [m for m in passing if m not in behind and m.item_id not in failures]
-    return Sieved(tuple(passing), tuple(refusals), tuple(deferred))
-
-
-def _behind(offenders: Sequence[Movement], movements: Sequence[Movement]) -> list[Movement]:
-    """Later movements of a consumer whose earlier one fails: they keep their place in the queue (money rule 7)."""
-    stopped: set[str] = set()
-    behind = []
-    for movement in movements:
-        if movement.source.address in stopped:
-            behind.append(movement)
-        elif movement in offenders and movement.source.kind is PartyKind.CONSUMER:
-            stopped.add(movement.source.address)
-    return behind
-
-
-async def _simulate(
+async def rehearse(
     endpoint: Endpoint, head: Head, movements: Sequence[Movement], terms: ChainTerms, *, operator: str, fee_payer: str
 ) -> list[str | None]:
     """The revert data of each movement, or None where it passes.
@@ -91,7 +48,8 @@ def _passed(result: dict[str, Any]) -> bool:
 _POLICY_OF_TOKEN: Final = contracts.pack("transferPolicyId()")
 
 
-async def _refusal(endpoint: Endpoint, head: Head, movement: Movement, data: str, terms: ChainTerms) -> Refusal:
+async def refusal(endpoint: Endpoint, head: Head, movement: Movement, data: str, terms: ChainTerms) -> Refusal:
+    """What a movement's revert data means, and whose end it lies with."""
     reason = contracts.refusal_reason(data)
     blocked: Blocked | None = None
     if reason is RefusalReason.POLICY_FORBIDS:
