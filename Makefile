@@ -71,7 +71,7 @@ lock: dev-environment ## Resolve the dependencies of pyproject.toml into deploy/
 	.venv/bin/uv pip compile $(LOCK_OPTIONS) --extra sandbox -o deploy/locks/run.txt
 	.venv/bin/uv pip compile $(LOCK_OPTIONS) --extra sandbox --extra dev -c deploy/locks/run.txt -o deploy/locks/dev.txt
 LOCK_OPTIONS = pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --custom-compile-command "make lock" $(ARGS)
+	--no-emit-package monay-wallet --no-annotate --custom-compile-command "make lock" $(ARGS)
 
 release: dev-environment ## Declare the present contract released: what `make check` compares later ones against
 	.venv/bin/buf build proto -o proto/released.binpb
