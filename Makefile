@@ -6,7 +6,7 @@ PY := .venv/bin/python
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help run test check generate migrate demo token bench acceptance reset doctor simulate test-sdks test-system \
-        lock release clean run-environment dev-environment
+        test-python-sdk test-go-sdk lock release clean run-environment dev-environment
 
 # -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
 BOOTSTRAP = @command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: install Python 3.11 to 3.13, or say make PYTHON=..." >&2; exit 1; }; \
@@ -55,8 +55,19 @@ acceptance: dev-environment ## The acceptance story against the servers of `make
 simulate: dev-environment ## Replay settlement under random histories and faults (SEED=n: one history again)
 	@$(call later,tests/simulation,$(PY) -m pytest tests/simulation $(if $(SEED),--seed $(SEED)) $(ARGS))
 
-test-sdks: dev-environment ## Build and try the SDKs
-	@$(PY) -m sandbox.sdks
+test-sdks: test-python-sdk test-go-sdk ## Build the SDKs and try them as their users would
+
+test-python-sdk: dev-environment
+	@rm -rf build/sdk && $(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/sdk clients/python
+	@$(PY) -m pip install --quiet --no-deps --target build/sdk/installed build/sdk/*.whl
+	@PYTHONPATH=build/sdk/installed $(PY) -c "import monay.wallet.v1.consumer_wallet_service_pb2_grpc as stubs; \
+		assert 'build/sdk/installed' in stubs.__file__, stubs.__file__"
+	@echo "Python SDK: builds, installs, imports"
+
+test-go-sdk:
+	@if command -v go >/dev/null; then cd clients/go && go build ./... && go vet ./... && echo "Go SDK: builds"; \
+		elif [ "$$REQUIRE_ALL" = 1 ]; then echo "Go SDK: no go here, and REQUIRE_ALL=1 asks for everything" >&2; exit 1; \
+		else echo "Go SDK: skipped, there is no go here"; fi
 
 test-system: dev-environment ## The long tests over whole systems of processes: crashes, restarts, cut connections
 	@$(call later,tests/system,$(PY) -m pytest -m system $(ARGS))

@@ -25,12 +25,12 @@ class Refused(Exception):
     """An expected failure, told in one sentence."""
 
 
-def listen_address(listen: str) -> tuple[str, int]:
+def listen_address(listen: str, *, setting: str) -> tuple[str, int]:
     """`host:port` in its two parts."""
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise Refused(f"{listen!r} is not an address of the form host:port.")
-    return host, int(port)
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise Refused(f"{setting}={listen} is not an address of the form host:port.")
+    return host.strip("[]"), int(port)
 
 
 def require_free(listen: str, *, what: str, setting: str) -> None:
@@ -38,8 +38,8 @@ def require_free(listen: str, *, what: str, setting: str) -> None:
 
     Without SO_REUSEPORT: a second gRPC server would otherwise share a used port silently, and take half its calls.
     """
-    host, port = listen_address(listen)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    host, port = listen_address(listen, setting=setting)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -111,7 +111,7 @@ class Component:
         deadline = time.monotonic() + self.start_seconds
         while not self.ready():
             if self.exit_code is not None:
-                raise Refused(f"{self.name} ended at its start (exit code {self.exit_code}){self._last_words()}")
+                raise Refused(f"{self.name} ended at its start (exit code {self.exit_code}){self.last_words()}")
             if time.monotonic() > deadline:
                 raise Refused(f"{self.name} was not ready after {self.start_seconds:.0f} seconds; see {self.log_file}.")
             time.sleep(0.01)
@@ -151,10 +151,10 @@ class Component:
         print(
             f"{self.name}: stopping what an earlier run left behind (process {', '.join(map(str, pids))})", flush=True
         )
-        _signal_all(pids, signal.SIGCONT)
-        _signal_all(pids, self.stop_signal)
+        signal_all(pids, signal.SIGCONT)
+        signal_all(pids, self.stop_signal)
         if not self._left_behind_end(self.stop_seconds):
-            _signal_all(self._left_behind(), signal.SIGKILL)
+            signal_all(self._left_behind(), signal.SIGKILL)
             if not self._left_behind_end(5.0):
                 raise Refused(f"{self.name}: process {self._left_behind()[0]} of an earlier run does not end; kill it.")
 
@@ -209,7 +209,7 @@ class Component:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
         try:
             lines = self.log_file.read_text(errors="replace").strip().splitlines()
         except OSError:
@@ -232,7 +232,7 @@ def processes_in(folder: Path, *, name: str) -> list[int]:
     return found
 
 
-def _signal_all(pids: list[int], number: int) -> None:
+def signal_all(pids: list[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
