@@ -9,9 +9,9 @@ for it; money that an earlier call of the same chain transaction brings counts t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -65,9 +65,6 @@ IN_FLIGHT = frozenset({ItemState.SIGNED, ItemState.BROADCAST, ItemState.INDETERM
 
 FINAL = frozenset({ItemState.CONFIRMED, ItemState.FAILED})
 
-PERMANENT_REFUSALS = frozenset({"PolicyForbids", "InvalidRecipient", "VirtualAddressUnregistered"})
-"""The closed list of reasons for which an item can never settle as planned (money rule 10); all else waits."""
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -80,6 +77,7 @@ class Candidate:
     micros: int
     destination: str | None = None
     group_id: UUID | None = None
+    failures: int = 0
 
 
 QueueKey = tuple[HolderId, Asset]
@@ -156,7 +154,9 @@ def _take_covered(
     return taken
 
 
-def retry_at(now: datetime, *, failures: int, wait_seconds: Iterable[float] = (1, 5, 15, 60)) -> float:
-    """Seconds to wait before an item whose attempt was refused for a passing reason is looked at again."""
-    steps = tuple(wait_seconds)
-    return steps[min(failures, len(steps) - 1)]
+_RETRY_SECONDS = (1, 2, 5, 15, 60)
+
+
+def retry_after(failures: int) -> timedelta:
+    """How long an item that was refused for a passing reason waits before it is looked at again."""
+    return timedelta(seconds=_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from domain.money import MAX_MICROS, Asset
+from domain.settlement import AttemptKind
 
 MEMO_BYTES = 32
 ITEM_ID_BYTES = 16
@@ -186,13 +187,6 @@ class Refusal:
     @property
     def permanent(self) -> bool:
         return self.reason.permanent
-
-
-class AttemptKind(StrEnum):
-    """Settling items, or granting the allowance that lets a consumer's items settle."""
-
-    TRANSFER = "transfer"
-    ACTIVATION = "activation"
 
 
 @dataclass(frozen=True, slots=True)

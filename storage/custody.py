@@ -92,13 +92,19 @@ class TempoAddress:
 
 async def addresses_of(tx: Tx, holders: Collection[HolderId]) -> dict[HolderId, TempoAddress]:
     """The Tempo addresses of consumers."""
-    statement = select(wallets.c.consumer_id, wallets.c.tempo_address, wallets.c.derivation_index)
-    rows = await tx.execute(statement.where(wallets.c.consumer_id.in_(sorted(holders))))
+    w = wallets.c
+    given = given_rows((w.consumer_id,))
+    columns = select(w.consumer_id, w.tempo_address, w.derivation_index)
+    statement = columns.select_from(given.join(wallets, w.consumer_id == given.c.consumer_id))
+    rows = await tx.execute(statement, {"consumer_id": sorted(holders)})
     return {row[0]: TempoAddress(row[0], row[1], row[2]) for row in rows}
 
 
 async def holders_of(tx: Tx, addresses: Collection[str]) -> dict[str, TempoAddress]:
     """Whose the addresses are, for those that are ours, assigned or not."""
     t = tempo_addresses.c
-    statement = select(t.holder_id, t.address, t.derivation_index, t.state).where(t.address.in_(sorted(addresses)))
-    return {row[1]: TempoAddress(row[0], row[1], row[2], row[3]) for row in await tx.execute(statement)}
+    given = given_rows((t.address,))
+    columns = select(t.holder_id, t.address, t.derivation_index, t.state)
+    statement = columns.select_from(given.join(tempo_addresses, t.address == given.c.address))
+    rows = await tx.execute(statement, {"address": sorted(addresses)})
+    return {row[1]: TempoAddress(row[0], row[1], row[2], row[3]) for row in rows}

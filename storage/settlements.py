@@ -124,7 +124,9 @@ async def _open_queues(tx: Tx, start: QueueKey, count: int) -> list[QueueKey]:
 
 
 def _candidate(row: Any) -> Candidate:
-    return Candidate(row.id, row.sender, row.recipient, Asset(row.asset), row.micros, row.destination, row.group_id)
+    return Candidate(
+        row.id, row.sender, row.recipient, Asset(row.asset), row.micros, row.destination, row.group_id, row.failures
+    )
 
 
 _CANDIDATE = (
@@ -137,6 +139,7 @@ _CANDIDATE = (
     _i.group_id,
     _i.state,
     _i.not_before,
+    _i.failures,
     _i.sender_seq,
     _i.position,
 )

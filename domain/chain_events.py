@@ -1,0 +1,84 @@
+"""What a finalized chain event means for the books: pure, one log at a time (money rules 12 and 13).
+
+A log settles exactly one item when transaction hash, token, sender, recipient, amount and memo all match. Any other log
+into an address of ours is a deposit if it comes from outside, and a break if it comes from one of ours: money that
+moves without an item of ours is never called a deposit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.identity import OPERATOR_HOLDERS, HolderId, is_consumer
+from domain.money import MAX_MICROS, Asset
+from domain.settlement import Candidate, ItemState
+
+
+class Meaning(StrEnum):
+    """What a transfer log stands for."""
+
+    SETTLEMENT = "settlement"
+    DEPOSIT = "deposit"
+    SUSPENSE = "suspense"
+    """Money for an address that is ours and nobody's yet."""
+    FLOAT_IN = "float_in"
+    FLOAT_OUT = "float_out"
+    BREAK = "break"
+    FOREIGN = "foreign"
+    """Between addresses that are none of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer log with its ends resolved to holders; None is an address that is none of ours."""
+
+    asset: Asset
+    micros: int
+    transaction_hash: str
+    sender: HolderId | None
+    recipient: HolderId | None
+    recipient_address: str
+    recipient_assigned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The item a log's memo names, and the chain transactions that were signed for it."""
+
+    candidate: Candidate
+    state: ItemState
+    references: frozenset[str]
+
+
+def meaning(transfer: Transfer, expected: Expected | None) -> Meaning:
+    """Judge one log."""
+    if expected is not None and _settles(transfer, expected):
+        return Meaning.SETTLEMENT
+    if transfer.sender is not None:
+        return Meaning.FLOAT_OUT if _leaves_float(transfer) else Meaning.BREAK
+    if transfer.recipient is None:
+        return Meaning.FOREIGN
+    if transfer.micros > MAX_MICROS // 4:
+        return Meaning.BREAK  # More than any token has in circulation: no balance could hold it.
+    if transfer.recipient in OPERATOR_HOLDERS:
+        return Meaning.FLOAT_IN
+    return Meaning.DEPOSIT if transfer.recipient_assigned else Meaning.SUSPENSE
+
+
+def _settles(transfer: Transfer, expected: Expected) -> bool:
+    item = expected.candidate
+    same_ends = transfer.sender == item.sender and (
+        transfer.recipient == item.recipient
+        if item.destination is None
+        else transfer.recipient_address == item.destination
+    )
+    same_money = transfer.asset is item.asset and transfer.micros == item.micros
+    return same_ends and same_money and transfer.transaction_hash in expected.references and expected.state not in FINAL
+
+
+def _leaves_float(transfer: Transfer) -> bool:
+    """Somebody with the operator's key moved its float by hand: booked as it is on the chain, and reported."""
+    if transfer.sender is None or is_consumer(transfer.sender):
+        return False
+    return transfer.recipient is None or transfer.recipient in OPERATOR_HOLDERS

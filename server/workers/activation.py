@@ -1,0 +1,108 @@
+"""Activation: the allowance each consumer grants once, so that the operator may settle for them.
+
+The consumer's derived key signs it, the fee payer pays for it. Its death is judged by its effect, the allowance at a
+finalized block, and not by a hash: a sponsor's signature changes the hash, not the payload (money rule 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.clock import Clock
+from domain.identity import AttemptId, HolderId
+from domain.money import Asset
+from domain.settlement import AttemptKind, AttemptState, QueueKey, Rail
+from providers.base import ChainReader, Party, ProviderUnavailable, Retryable, SettlementProvider
+from server.workers.attempts import Attempts
+from storage import custody, settlements
+from storage.settlements import Attempt
+
+log = structlog.get_logger()
+
+
+class Activation:
+    """Grants allowances and notices when they stand."""
+
+    def __init__(
+        self,
+        *,
+        engine: AsyncEngine,
+        provider: SettlementProvider,
+        reader: ChainReader,
+        attempts: Attempts,
+        clock: Clock,
+        per_round: int = 64,
+    ) -> None:
+        self._engine = engine
+        self._provider = provider
+        self._reader = reader
+        self._attempts = attempts
+        self._clock = clock
+        self._per_round = per_round
+        self._rail = Rail(provider.rail)
+
+    async def begin(self, queues: Sequence[QueueKey], parties: Mapping[HolderId, Party]) -> None:
+        """Let the operator move these consumers' tokens: an allowance each grants once, with its own derived key."""
+        wanted: dict[HolderId, list[Asset]] = {}
+        for holder, asset in queues[: self._per_round]:
+            wanted.setdefault(holder, []).append(asset)
+        async with self._engine.connect() as tx:
+            under_way = {a.holder for a in await settlements.open_attempts(tx, kind=AttemptKind.ACTIVATION)}
+        due = [(holder, assets) for holder, assets in wanted.items() if holder not in under_way and holder in parties]
+        await asyncio.gather(*(self._activate_one(holder, parties[holder], assets) for holder, assets in due))
+
+    async def _activate_one(self, holder: HolderId, party: Party, assets: Sequence[Asset]) -> None:
+        preparation = await self._provider.prepare_activation(party, assets)
+        if isinstance(preparation, Retryable) or preparation.attempt is None:
+            log.warning("settlement.activation_postponed", holder=str(holder), detail=str(preparation)[:200])
+            return
+        attempt = self._attempts.of(preparation.attempt, holder)
+        async with self._engine.begin() as tx:
+            persisted = await settlements.persist_activation(tx, attempt)
+        if persisted:
+            await self._attempts.send([attempt])
+
+    async def check(self) -> None:
+        """An activation is alive until its allowance stands, and dead once it can no longer land (money rule 6)."""
+        async with self._engine.connect() as tx:
+            attempts = await settlements.open_attempts(tx, kind=AttemptKind.ACTIVATION)
+            addresses = await custody.addresses_of(tx, {attempt.holder for attempt in attempts if attempt.holder})
+        if not attempts:
+            return
+        try:
+            head = await self._reader.finalized()
+            granted = await self._granted(attempts, addresses, at_block=head.number)
+        except ProviderUnavailable as fault:
+            log.info("settlement.activations_unknown", detail=str(fault)[:200])
+            return
+        for attempt in attempts:
+            await self._finish_activation(attempt, granted[attempt.id], expired=head.time >= attempt.valid_before)
+
+    async def _granted(
+        self, attempts: Sequence[Attempt], addresses: Mapping[HolderId, custody.TempoAddress], *, at_block: int
+    ) -> dict[AttemptId, set[Asset]]:
+        """The assets whose allowance stands at that block, for each activation."""
+        granted: dict[AttemptId, set[Asset]] = {attempt.id: set() for attempt in attempts}
+        for asset in sorted({asset for attempt in attempts for asset in attempt.assets}):
+            asking = [attempt for attempt in attempts if asset in attempt.assets and attempt.holder in addresses]
+            owners = {attempt.id: addresses[attempt.holder].address for attempt in asking if attempt.holder}
+            allowances = await self._reader.allowances(sorted(set(owners.values())), asset, at_block=at_block)
+            for attempt_id, owner in owners.items():
+                if allowances.get(owner, 0) > 0:
+                    granted[attempt_id].add(asset)
+        return granted
+
+    async def _finish_activation(self, attempt: Attempt, granted: set[Asset], *, expired: bool) -> None:
+        complete = granted.issuperset(attempt.assets)
+        if not complete and not expired:
+            return
+        state = AttemptState.CONFIRMED if complete else AttemptState.DEAD
+        async with self._engine.begin() as tx:
+            if attempt.holder is not None:
+                await custody.mark_activated(tx, self._rail, {(attempt.holder, asset) for asset in granted})
+            await settlements.finish_activation(tx, attempt.id, state=state, now=self._clock.now())
+        log.info("settlement.activation", holder=str(attempt.holder), state=state, assets=sorted(granted))

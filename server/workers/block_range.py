@@ -1,0 +1,285 @@
+"""What one range of finalized blocks does to the books, collected into one command.
+
+Kept apart from the watcher because it is pure: it is given the blocks and everything the books know of the addresses,
+hashes and memos in them, and does no I/O of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from domain.chain_events import Expected, Meaning, Transfer, meaning
+from domain.clock import Entropy
+from domain.identity import OPERATOR, AttemptId, HolderId, ItemId, TransactionId, is_consumer
+from domain.ledger import (
+    AccountKind,
+    AttemptOutcome,
+    Break,
+    Command,
+    ConsumedLog,
+    CursorMove,
+    CustodyChange,
+    ItemTransition,
+    Posting,
+    Transaction,
+    TransactionKind,
+    available,
+    operator_account,
+)
+from domain.money import Asset
+from domain.settlement import IN_FLIGHT, AttemptState, ItemState, Rail
+from providers.base import Block, FeeLog, Receipt, TransferLog
+from storage.cursors import Cursor
+from storage.custody import TempoAddress
+from storage.settlements import Attempt, StoredItem
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the books know of everything the range mentions."""
+
+    holders: Mapping[str, TempoAddress]
+    attempts: Mapping[str, Attempt]
+    items: Mapping[ItemId, StoredItem]
+    carried: Mapping[AttemptId, list[StoredItem]]
+    blocks: Mapping[int, Block]
+
+
+@dataclass(slots=True)
+class BlockRange:
+    """The command of one range, as it grows log by log."""
+
+    chain: str
+    rail: Rail
+    entropy: Entropy
+    known: Known
+    transactions: list[Transaction] = field(default_factory=list)
+    postings: list[tuple[Posting, ...]] = field(default_factory=list)
+    custody: list[CustodyChange] = field(default_factory=list)
+    transitions: list[ItemTransition] = field(default_factory=list)
+    attempts: dict[str, AttemptOutcome] = field(default_factory=dict)
+    logs: list[ConsumedLog] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
+    tainted: set[str] = field(default_factory=set)
+    settled: set[ItemId] = field(default_factory=set)
+    fees: dict[tuple[HolderId, Asset], int] = field(default_factory=dict)
+
+    def add_transfer(self, event: TransferLog) -> None:
+        """Book one transfer log for what it means."""
+        transfer, expected = self._transfer(event), self._expected(event)
+        kind = meaning(transfer, expected)
+        if kind is Meaning.FOREIGN:
+            return
+        if kind is Meaning.SETTLEMENT and expected is not None:
+            self._settle(event, expected)
+        elif kind is Meaning.BREAK:
+            self._report(event, "unexpected_transfer")
+        else:
+            self._book_outside(event, transfer, kind)
+        item_id = expected.candidate.item_id if kind is Meaning.SETTLEMENT and expected else None
+        self.logs.append(
+            ConsumedLog(
+                chain=self.chain,
+                transaction_hash=event.transaction_hash,
+                log_index=event.log_index,
+                meaning=kind,
+                item_id=item_id,
+            )
+        )
+
+    def _transfer(self, event: TransferLog) -> Transfer:
+        sender, recipient = self.known.holders.get(event.sender), self.known.holders.get(event.recipient)
+        return Transfer(
+            asset=event.asset,
+            micros=event.micros,
+            transaction_hash=event.transaction_hash,
+            sender=sender.holder if sender else None,
+            recipient=recipient.holder if recipient else None,
+            recipient_address=event.recipient,
+            recipient_assigned=recipient is not None and recipient.state == "assigned",
+        )
+
+    def _expected(self, event: TransferLog) -> Expected | None:
+        item = self.known.items.get(ItemId(event.item_id)) if event.item_id else None
+        if item is None or item.candidate.item_id in self.settled:
+            return None
+        attempt = self.known.attempts.get(event.transaction_hash)
+        references = frozenset({attempt.reference}) if attempt else frozenset[str]()
+        return Expected(item.candidate, item.state, references)
+
+    def _settle(self, event: TransferLog, expected: Expected) -> None:
+        """The item is true on the rail now: move custody from holder to holder, and free what was reserved."""
+        item = expected.candidate
+        attempt = self.known.attempts[event.transaction_hash]
+        self.settled.add(item.item_id)
+        self.transitions.append(
+            ItemTransition(
+                item_id=item.item_id,
+                expected=IN_FLIGHT,
+                state=ItemState.CONFIRMED,
+                transaction_hash=event.transaction_hash,
+                block_number=event.block_number,
+                log_index=event.log_index,
+                at=event.block_time,
+            )
+        )
+        self.custody.append(CustodyChange(item.sender, self.rail, item.asset, -item.micros, -item.micros))
+        if is_consumer(item.recipient) or item.recipient == OPERATOR:
+            self.custody.append(CustodyChange(item.recipient, self.rail, item.asset, item.micros))
+        self.attempts[event.transaction_hash] = AttemptOutcome(
+            attempt_id=attempt.id, state=AttemptState.CONFIRMED, at=event.block_time
+        )
+
+    def _book_outside(self, event: TransferLog, transfer: Transfer, kind: Meaning) -> None:
+        """Money that came from outside, or left the float by hand."""
+        if kind is Meaning.FLOAT_OUT and transfer.sender is not None:
+            self._report(event, "float_moved_by_hand")
+            self._move_float_out(event, transfer)
+            return
+        assert transfer.recipient is not None
+        target = {
+            Meaning.DEPOSIT: available(transfer.recipient),
+            Meaning.SUSPENSE: operator_account(AccountKind.SUSPENSE),
+            Meaning.FLOAT_IN: operator_account(AccountKind.TREASURY),
+        }[kind]
+        transaction_kind = {
+            Meaning.DEPOSIT: TransactionKind.DEPOSIT,
+            Meaning.SUSPENSE: TransactionKind.SUSPENSE,
+            Meaning.FLOAT_IN: TransactionKind.FLOAT,
+        }[kind]
+        if kind is Meaning.SUSPENSE:
+            self.tainted.add(event.recipient)
+            self._report(event, "deposit_to_unassigned_address")
+        posting = Posting(operator_account(AccountKind.EXTERNAL_TEMPO), target, event.asset, event.micros)
+        self._record(event, transaction_kind, transfer.recipient, posting)
+        self.custody.append(CustodyChange(transfer.recipient, self.rail, event.asset, event.micros))
+
+    def _move_float_out(self, event: TransferLog, transfer: Transfer) -> None:
+        assert transfer.sender is not None
+        self.custody.append(CustodyChange(transfer.sender, self.rail, event.asset, -event.micros))
+        if transfer.recipient is not None:
+            self.custody.append(CustodyChange(transfer.recipient, self.rail, event.asset, event.micros))
+            return
+        treasury, outside = operator_account(AccountKind.TREASURY), operator_account(AccountKind.EXTERNAL_TEMPO)
+        posting = Posting(treasury, outside, event.asset, event.micros)
+        self._record(event, TransactionKind.FLOAT, transfer.sender, posting)
+
+    def _record(self, event: TransferLog, kind: TransactionKind, holder: HolderId, posting: Posting) -> None:
+        if event.micros == 0:
+            return
+        self.transactions.append(
+            Transaction(
+                id=TransactionId(self.entropy.uuid7()),
+                kind=kind,
+                consumer_id=holder,
+                counterparty_id=None,
+                asset=event.asset,
+                micros=event.micros,
+                caller="worker:watcher",
+                reference=f"{event.transaction_hash}:{event.log_index}",
+            )
+        )
+        self.postings.append((posting,))
+
+    def _report(self, event: TransferLog, kind: str) -> None:
+        facts = {
+            "asset": str(event.asset),
+            "micros": str(event.micros),
+            "sender": event.sender,
+            "recipient": event.recipient,
+            "block": str(event.block_number),
+        }
+        subject = f"{event.transaction_hash}:{event.log_index}"
+        self.breaks.append(Break(self.entropy.uuid7(), kind, subject, facts))
+
+    def add_fees(self, fees: Sequence[FeeLog]) -> None:
+        """Network fees are the operator's expense, whoever's attempt they were for, status 0 included (rule 17)."""
+        for fee in fees:
+            payer = self.known.holders.get(fee.payer)
+            if payer is None or fee.asset is None or is_consumer(payer.holder):
+                continue
+            key = (payer.holder, fee.asset)
+            self.fees[key] = self.fees.get(key, 0) + fee.micros
+            outcome = self.attempts.get(fee.transaction_hash)
+            if outcome is not None:
+                self.attempts[fee.transaction_hash] = AttemptOutcome(
+                    attempt_id=outcome.attempt_id,
+                    state=outcome.state,
+                    at=outcome.at,
+                    fee_asset=fee.asset,
+                    fee_micros=fee.micros,
+                )
+
+    def silent_attempts(self, paid: set[str]) -> list[str]:
+        """Attempts of ours that paid a fee in this range without settling anything."""
+        ours = (self.known.attempts[hash_] for hash_ in sorted(paid) if hash_ in self.known.attempts)
+        return [a.reference for a in ours if self.known.carried[a.id] and a.reference not in self.attempts]
+
+    def add_failure(self, receipt: Receipt) -> None:
+        """Status 0 in a finalized block: the fee was paid, nothing moved, the items may be tried again (rule 1)."""
+        attempt = self.known.attempts[receipt.reference]
+        block = self.known.blocks[receipt.block_number]
+        for item in self.known.carried[attempt.id]:
+            if item.state not in IN_FLIGHT:
+                continue
+            candidate = item.candidate
+            self.transitions.append(
+                ItemTransition(
+                    item_id=candidate.item_id,
+                    expected=IN_FLIGHT,
+                    state=ItemState.PENDING,
+                    reason=f"reverted in block {receipt.block_number}",
+                )
+            )
+            self.custody.append(CustodyChange(candidate.sender, self.rail, candidate.asset, 0, -candidate.micros))
+        fee = receipt.fee
+        self.attempts[receipt.reference] = AttemptOutcome(
+            attempt_id=attempt.id,
+            state=AttemptState.FAILED,
+            at=block.time,
+            fee_asset=fee.asset if fee else None,
+            fee_micros=fee.micros if fee else None,
+        )
+
+    def command(self, cursor: Cursor, last: Block) -> Command:
+        """Everything of the range, in one command that moves the cursor."""
+        self._book_fees(last)
+        return Command(
+            transactions=tuple(self.transactions),
+            postings=tuple(self.postings),
+            custody=tuple(self.custody),
+            transitions=tuple(self.transitions),
+            attempts=tuple(self.attempts.values()),
+            logs=tuple(self.logs),
+            breaks=tuple(self.breaks),
+            tainted=tuple(sorted(self.tainted)),
+            cursor=CursorMove(
+                chain=self.chain,
+                expected_number=cursor.number,
+                expected_hash=cursor.hash,
+                number=last.number,
+                hash=last.hash,
+                at=last.time,
+            ),
+        )
+
+    def _book_fees(self, last: Block) -> None:
+        for (payer, asset), micros in sorted(self.fees.items()):
+            if micros == 0:
+                continue
+            self.custody.append(CustodyChange(payer, self.rail, asset, -micros))
+            expense = operator_account(AccountKind.NETWORK_FEES)
+            self.postings.append((Posting(expense, operator_account(AccountKind.EXTERNAL_TEMPO), asset, micros),))
+            self.transactions.append(
+                Transaction(
+                    id=TransactionId(self.entropy.uuid7()),
+                    kind=TransactionKind.NETWORK_FEE,
+                    consumer_id=payer,
+                    counterparty_id=None,
+                    asset=asset,
+                    micros=micros,
+                    caller="worker:watcher",
+                    reference=f"{self.chain}:{last.number}",
+                )
+            )

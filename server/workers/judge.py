@@ -1,0 +1,137 @@
+"""The judge of expired attempts: dead only when proven, INDETERMINATE until then (money rule 3).
+
+Death of a signed hash is proven by ONE endpoint that has finalized a block past the attempt's `valid_before`, at which
+the watcher has read every log up to that block without the hash or its memos, where the endpoint has no receipt for it,
+and where each sender's balance is what custody says. A timeout, an error or a null receipt alone proves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.clock import Clock
+from domain.identity import OPERATOR
+from domain.settlement import AttemptKind, AttemptState, Rail
+from providers.base import ChainReader, DeathEvidence, Holding, ProviderUnavailable
+from storage import cursors, custody, settlements
+from storage.database import Tx
+from storage.settlements import Attempt
+
+log = structlog.get_logger()
+
+
+class Judge:
+    """Looks at expired attempts and buries the dead."""
+
+    def __init__(
+        self,
+        *,
+        engine: AsyncEngine,
+        reader: ChainReader,
+        rail: Rail,
+        chain: str,
+        operator_address: str,
+        clock: Clock,
+        unproven_after: timedelta,
+    ) -> None:
+        self._engine = engine
+        self._reader = reader
+        self._rail = rail
+        self._chain = chain
+        self._operator_address = operator_address
+        self._clock = clock
+        self._unproven_after = unproven_after
+
+    async def judge(self) -> int:
+        """Bury attempts that are proven dead; show the rest of the expired ones as INDETERMINATE (money rule 3)."""
+        cases = await self._expired()
+        buried = 0
+        for case in cases:
+            doubt = await self._doubt(case)
+            async with self._engine.begin() as tx:
+                if doubt:
+                    await settlements.mark_indeterminate(tx, case.attempt.id, doubt)
+                else:
+                    reason = f"expired unmined, proven at block {case.cursor.number}"
+                    dead = AttemptState.DEAD
+                    await settlements.bury(
+                        tx, self._rail, case.attempt, state=dead, now=self._clock.now(), reason=reason
+                    )
+                    buried += 1
+            log.warning("settlement.expired", reference=case.attempt.reference, doubt=doubt or "none: proven dead")
+        return buried
+
+    async def _bury(self, tx: Tx, case: _Case) -> None:
+        reason = f"expired unmined, proven at block {case.cursor.number}"
+        dead = AttemptState.DEAD
+        await settlements.bury(tx, self._rail, case.attempt, state=dead, now=self._clock.now(), reason=reason)
+
+    async def _expired(self) -> list[_Case]:
+        """Expired attempts with the watcher's cursor and the senders' custody, all as of one moment."""
+        now = self._clock.now()
+        async with self._engine.connect() as tx:
+            await tx.execution_options(isolation_level="REPEATABLE READ")
+            cursor = await cursors.read(tx, self._chain)
+            if cursor is None:
+                return []
+            attempts = [
+                attempt
+                for attempt in await settlements.open_attempts(tx, kind=AttemptKind.TRANSFER)
+                if attempt.valid_before <= cursor.block_time or attempt.valid_before + self._unproven_after < now
+            ]
+            items = await settlements.items_of_attempts(tx, [attempt.id for attempt in attempts])
+            queues = {item.queue for carried in items.values() for item in carried}
+            positions = await custody.positions(tx, self._rail, sorted(queues))
+            addresses = await custody.addresses_of(tx, {holder for holder, _ in queues} - {OPERATOR})
+        located = {holder: found.address for holder, found in addresses.items()}
+        located[OPERATOR] = self._operator_address
+        return [
+            _Case(
+                attempt,
+                cursor,
+                {
+                    Holding(located[item.queue[0]], item.queue[1]): positions[item.queue].micros
+                    for item in items[attempt.id]
+                },
+            )
+            for attempt in attempts
+        ]
+
+    async def _doubt(self, case: _Case) -> str:
+        """What keeps the attempt's death from being proven; empty when it is proven."""
+        attempt, cursor = case.attempt, case.cursor
+        if cursor.halted_reason:
+            return f"settlement is halted: {cursor.halted_reason}"
+        if cursor.block_time < attempt.valid_before:
+            return "no finalized block past its expiry has been read yet"
+        try:
+            evidence = await self._reader.evidence_of_death(
+                attempt.reference, holdings=sorted(case.custody, key=str), at_block=cursor.number
+            )
+        except ProviderUnavailable as fault:
+            return f"no endpoint could show it: {fault}"[:200]
+        return _gap(evidence, case)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """An expired attempt, where the watcher stood, and what custody said of its senders then."""
+
+    attempt: Attempt
+    cursor: cursors.Cursor
+    custody: dict[Holding, int]
+
+
+def _gap(evidence: DeathEvidence, case: _Case) -> str:
+    """What the evidence of one endpoint lacks for a proof (money rule 3)."""
+    if evidence.block.hash != case.cursor.hash:
+        return "the endpoint shows another block than the watcher read"
+    if not evidence.shows_expiry(case.attempt.valid_before):
+        return "the endpoint knows the transaction, or has not finalized a block past its expiry"
+    if dict(evidence.balances) != case.custody:
+        return "a sender's balance on the chain differs from custody"
+    return ""

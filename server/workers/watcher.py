@@ -1,0 +1,184 @@
+"""The chain watcher: finalized blocks into the books, in order, each log once.
+
+From a stored cursor (number and hash) it reads the next range of finalized blocks, judges every transfer log in it
+(`domain/chain_events.py`), and applies confirmations, deposits, network fees and the cursor's move in ONE commit, so
+that "custody at block N" exists (money rule 14). The command expects the cursor where it was read: of two watchers one
+wins, and a range whose commit was lost is simply read again.
+
+A block that does not follow the cursor's, or a finalized head below it, means that the chain is not the one it was.
+Then nothing settles any more until a person decides: a break is written, and settlement halts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.clock import Clock, Entropy
+from domain.errors import StateConflict
+from domain.ledger import (
+    Applied,
+    Break,
+    Command,
+)
+from domain.settlement import Rail
+from providers.base import Block, ChainChanged, ChainReader, ProviderUnavailable, Receipt
+from server.ledger_writer import LedgerWriter
+from server.workers.block_range import BlockRange, Known
+from storage import cursors, custody, settlements
+from storage.cursors import Cursor
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPace:
+    """How far one commit reaches, and how often the head is asked for when nothing wakes the watcher."""
+
+    blocks_per_commit: int = 32
+    poll_seconds: float = 0.25
+
+
+class Watcher:
+    """Reads one chain into the books."""
+
+    def __init__(
+        self,
+        *,
+        engine: AsyncEngine,
+        writer: LedgerWriter,
+        reader: ChainReader,
+        rail: Rail,
+        chain: str,
+        clock: Clock,
+        entropy: Entropy,
+        start_block: int | None = None,
+        pace: WatchPace = WatchPace(),
+    ) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._reader = reader
+        self._rail = rail
+        self._chain = chain
+        self._clock = clock
+        self._entropy = entropy
+        self._start_block = start_block
+        self._pace = pace
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow the finalized head until `stop` is set."""
+        while not stop.is_set():
+            try:
+                behind = await self.step()
+            except ProviderUnavailable as fault:
+                log.info("watcher.waiting", detail=str(fault)[:200])
+                behind = False
+            if not behind:
+                await self._clock.sleep(self._pace.poll_seconds)
+
+    async def step(self) -> bool:
+        """Apply the next range of blocks; True when there is more to read at once."""
+        cursor = await self._cursor()
+        if cursor.halted_reason:
+            return False
+        head = await self._reader.finalized()
+        if head.number < cursor.number:
+            await self._confirm_change(cursor, f"finalized head {head.number} is below the cursor {cursor.number}")
+            return False
+        last = min(head.number, cursor.number + self._pace.blocks_per_commit)
+        try:
+            # The cursor's own block is read again: its hash must still be the one in the books.
+            blocks = await self._reader.blocks(max(cursor.number, 0), last, endpoint=head.endpoint)
+        except ChainChanged as change:
+            await self._halt(cursor, str(change))
+            return False
+        if not self._joins(cursor, blocks):
+            await self._halt(cursor, f"block {cursor.number} is not {cursor.hash} any more")
+            return False
+        new = [block for block in blocks if block.number > cursor.number]
+        if new:
+            await self._apply(cursor, new)
+        return last < head.number
+
+    async def _cursor(self) -> Cursor:
+        async with self._engine.begin() as tx:
+            cursor = await cursors.read(tx, self._chain)
+        return cursor or await self._start()
+
+    async def _start(self) -> Cursor:
+        """The first start: after the named block, or after the present head, before which no address was ours."""
+        head = await self._reader.finalized()
+        number = self._start_block if self._start_block is not None else head.number
+        block = (await self._reader.blocks(number, number))[0]
+        cursor = Cursor(self._chain, number, block.hash, block.time, "")
+        async with self._engine.begin() as tx:
+            await cursors.start(tx, cursor)
+        return cursor
+
+    @staticmethod
+    def _joins(cursor: Cursor, blocks: Sequence[Block]) -> bool:
+        return bool(blocks) and blocks[0].number == cursor.number and blocks[0].hash == cursor.hash
+
+    async def _confirm_change(self, cursor: Cursor, reason: str) -> None:
+        """A low head alone may be a lagging endpoint; it is a change when the endpoint is not on its way up."""
+        await self._clock.sleep(1.0)
+        again = await self._reader.finalized()
+        if again.number < cursor.number:
+            await self._halt(cursor, reason)
+
+    async def _halt(self, cursor: Cursor, reason: str) -> None:
+        reason = f"chain changed: {reason}"
+        found = Break(self._entropy.uuid7(), "chain_changed", f"{self._chain}:{cursor.number}", {"reason": reason})
+        await self._writer.submit(Command(breaks=(found,)))
+        async with self._engine.begin() as tx:
+            await cursors.halt(tx, self._chain, reason)
+        log.error("watcher.chain_changed", reason=reason)
+
+    # --- one range ----------------------------------------------------------------------------------------------------
+
+    async def _apply(self, cursor: Cursor, blocks: Sequence[Block]) -> None:
+        known = await self._look_up(blocks)
+        draft = BlockRange(self._chain, self._rail, self._entropy, known)
+        for block in blocks:
+            for transfer in block.transfers:
+                draft.add_transfer(transfer)
+            draft.add_fees(block.fees)
+        for receipt in await self._failed_receipts(blocks, draft):
+            draft.add_failure(receipt)
+        last = blocks[-1]
+        outcome = await self._writer.submit(draft.command(cursor, last))
+        if isinstance(outcome, Applied):
+            log.debug("watcher.applied", blocks=len(blocks), to=last.number, items=len(draft.transitions))
+        else:
+            conflict = isinstance(outcome.error, StateConflict)
+            (log.info if conflict else log.error)(
+                "watcher.range_not_applied", to=last.number, reason=str(outcome.error)
+            )
+
+    async def _look_up(self, blocks: Sequence[Block]) -> Known:
+        """What the books know of everything the range mentions."""
+        transfers = [transfer for block in blocks for transfer in block.transfers]
+        fees = [fee for block in blocks for fee in block.fees]
+        addresses = {end for t in transfers for end in (t.sender, t.recipient)} | {fee.payer for fee in fees}
+        hashes = {t.transaction_hash for t in transfers} | {fee.transaction_hash for fee in fees}
+        async with self._engine.connect() as tx:
+            holders = await custody.holders_of(tx, addresses)
+            attempts = await settlements.attempts_by_reference(tx, hashes)
+            carried = await settlements.items_of_attempts(tx, [attempt.id for attempt in attempts.values()])
+        items = {item.candidate.item_id: item for group in carried.values() for item in group}
+        return Known(holders, attempts, items, carried, {block.number: block for block in blocks})
+
+    async def _failed_receipts(self, blocks: Sequence[Block], draft: BlockRange) -> list[Receipt]:
+        """Attempts that paid their fee in this range but moved nothing: their receipts say status 0."""
+        suspects = draft.silent_attempts({fee.transaction_hash for block in blocks for fee in block.fees})
+        if not suspects:
+            return []
+        receipts = await self._reader.receipts(suspects)
+        missing = set(suspects) - receipts.keys()
+        if missing:
+            raise ProviderUnavailable(f"no receipt yet for {len(missing)} transactions of a finalized block")
+        return [receipt for receipt in receipts.values() if not receipt.succeeded]
