@@ -79,7 +79,7 @@ def python_client(folder: Path) -> None:
 def go_client(folder: Path) -> None:
     """Messages and stubs for Go."""
     if shutil.which("go") is None:
-        print("generate: no Go toolchain here, so clients/go stays as it is", file=sys.stderr)
+        sys.stderr.write("generate: no Go toolchain here, so clients/go stays as it is\n")
         return
     run("buf", "generate", "--template", "buf.gen.go.yaml", "--output", folder)
     replace(GO_CLIENT / PACKAGE, folder / "go" / PACKAGE)

@@ -249,7 +249,7 @@ func (BankAccountState) EnumDescriptor() ([]byte, []int) {
 type BankRail int32
 
 const (
-	// Wire.
+	// Taken as wire.
 	BankRail_BANK_RAIL_UNSPECIFIED BankRail = 0
 	// Fedwire, SWIFT, RTP or SEPA, as the provider decides.
 	BankRail_BANK_RAIL_WIRE BankRail = 1

@@ -29,13 +29,13 @@ const (
 )
 
 // An amount of one asset. 12.34 USDC is {asset: "USDC", micros: 12340000}.
-//
-// In requests the amount is never negative; in answers a difference may be.
 type Money struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// USDC, USDT, PYUSD and USDB count as one US dollar each; EURC as one euro, at the reference rate.
-	Asset         string `protobuf:"bytes,1,opt,name=asset,proto3" json:"asset,omitempty"`
-	Micros        int64  `protobuf:"varint,2,opt,name=micros,proto3" json:"micros,omitempty"`
+	Asset string `protobuf:"bytes,1,opt,name=asset,proto3" json:"asset,omitempty"`
+	// In requests from zero to a billion whole units; most requests want more than zero. In answers a difference may be
+	// negative.
+	Micros        int64 `protobuf:"varint,2,opt,name=micros,proto3" json:"micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,8 +95,8 @@ type Balance struct {
 	AvailableMicros int64 `protobuf:"varint,2,opt,name=available_micros,json=availableMicros,proto3" json:"available_micros,omitempty"`
 	// Reserved for withdrawals that are on their way. Ends as posted (gone) or released (available again).
 	HeldMicros int64 `protobuf:"varint,3,opt,name=held_micros,json=heldMicros,proto3" json:"held_micros,omitempty"`
-	// How much of what came in still waits to be confirmed on a rail. It is part of `available_micros`: settlement is
-	// the wallet's business and never makes a consumer wait.
+	// How much of what came in still waits to be confirmed on a rail. It is part of `available_micros`: settlement is the
+	// wallet's business and never makes a consumer wait.
 	SettlingMicros int64 `protobuf:"varint,4,opt,name=settling_micros,json=settlingMicros,proto3" json:"settling_micros,omitempty"`
 	Version        int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
 	// When this version came to be. Unset for an asset the wallet never held.

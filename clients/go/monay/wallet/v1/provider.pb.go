@@ -647,7 +647,8 @@ func (*GetHealthRequest) Descriptor() ([]byte, []int) {
 // Written so that its JSON is the document monitoring already reads: words for states, `latency` in milliseconds.
 type GetHealthResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "healthy"; "degraded" if a provider or the cache is away, which no consumer notices; "unhealthy" if the database is.
+	// "healthy"; "degraded" if a provider or the cache is away, which no consumer notices; "unhealthy" if the database
+	// is.
 	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
 	// By the provider's name.
 	Providers map[string]*ProviderHealth `protobuf:"bytes,2,rep,name=providers,proto3" json:"providers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`

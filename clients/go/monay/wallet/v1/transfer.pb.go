@@ -957,7 +957,8 @@ type TransferResponse struct {
 	Fee         *Money                 `protobuf:"bytes,2,opt,name=fee,proto3" json:"fee,omitempty"`
 	// The sender's, after the transfer. With validate_only: as it would be, judged at the version it names.
 	Balance *Balance `protobuf:"bytes,3,opt,name=balance,proto3" json:"balance,omitempty"`
-	// True if this is the stored answer of an earlier call with the same request_id. The balance is the present one.
+	// True if this is the stored answer of an earlier call with the same request_id. The balance is the one of that time,
+	// as its version says.
 	Replayed      bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1500,7 +1501,7 @@ type SwapQuote struct {
 	Buy   *Money                 `protobuf:"bytes,3,opt,name=buy,proto3" json:"buy,omitempty"`
 	// Micros bought for one whole unit sold.
 	RateMicros int64 `protobuf:"varint,4,opt,name=rate_micros,json=rateMicros,proto3" json:"rate_micros,omitempty"`
-	// The house's share, already taken out of `buy`.
+	// What the operator earns by it, already taken out of `buy`.
 	Spread *Money `protobuf:"bytes,5,opt,name=spread,proto3" json:"spread,omitempty"`
 	// Where the price comes from: "dex" or "reference".
 	Source        string                 `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`

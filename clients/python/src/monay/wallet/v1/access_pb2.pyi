@@ -3,8 +3,8 @@
 isort:skip_file
 Who may call what, declared beside each rpc.
 
-The server enforces these declarations in one interceptor and refuses to start if an rpc has none, so reading an
-rpc here tells the whole truth about who can reach it. There is no second list of permissions elsewhere.
+The server enforces these declarations in one interceptor and refuses to start if an rpc has none, so reading an rpc
+here tells the whole truth about who can reach it. There is no second list of permissions elsewhere.
 """
 
 from collections import abc as _abc
@@ -55,8 +55,8 @@ Global___TokenUse: _TypeAlias = TokenUse  # noqa: Y015
 class Access(_message.Message):
     """What a call's token must carry: every one of `scopes`, and one of `callers` as its `token_use`.
 
-    A consumer's token reaches that consumer's own wallet only, whatever this declaration says; a service's token
-    reaches any wallet. An rpc that is `public` needs no token, and then the two lists are empty.
+    A consumer's token reaches that consumer's own wallet only, whatever this declaration says; a service's token reaches
+    any wallet. An rpc that is `public` needs no token, and then the two lists are empty.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

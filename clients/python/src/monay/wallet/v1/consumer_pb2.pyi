@@ -123,7 +123,7 @@ class _BankRail:
 class _BankRailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BankRail.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     BANK_RAIL_UNSPECIFIED: _BankRail.ValueType  # 0
-    """Wire."""
+    """Taken as wire."""
     BANK_RAIL_WIRE: _BankRail.ValueType  # 1
     """Fedwire, SWIFT, RTP or SEPA, as the provider decides."""
     BANK_RAIL_ACH: _BankRail.ValueType  # 2
@@ -133,7 +133,7 @@ class BankRail(_BankRail, metaclass=_BankRailEnumTypeWrapper):
     """How money travels between banks."""
 
 BANK_RAIL_UNSPECIFIED: BankRail.ValueType  # 0
-"""Wire."""
+"""Taken as wire."""
 BANK_RAIL_WIRE: BankRail.ValueType  # 1
 """Fedwire, SWIFT, RTP or SEPA, as the provider decides."""
 BANK_RAIL_ACH: BankRail.ValueType  # 2

@@ -10,12 +10,13 @@ Three promises hold for every call that moves money.
   * Backed. What the ledger owes a consumer stands on a rail or is on its way there, and OperationsService proves it.
 
 Whose wallet. consumer_id comes first in each request. With a consumer's token it may be empty and means the token's
-own; another's is refused with NOT_YOUR_WALLET. A service must set it, or gets CONSUMER_ID_REQUIRED; if nobody has the
-id, it gets CONSUMER_NOT_FOUND.
+own; another's is refused with NOT_YOUR_WALLET. A service must set it, or gets CONSUMER_ID_REQUIRED; if nobody has
+the id, it gets CONSUMER_NOT_FOUND.
 
 Errors. Any call may give TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SCOPE_MISSING, CALLER_NOT_ALLOWED,
-VALIDATION_FAILED, WALLET_DISABLED, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, STORAGE_UNAVAILABLE, DEADLINE_PASSED or
-INTERNAL_ERROR. The comments below name the others. error_reason.proto says what each means and what to do.
+ADDRESS_NOT_ALLOWED, VALIDATION_FAILED, WALLET_DISABLED, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN,
+STORAGE_UNAVAILABLE, DEADLINE_PASSED, NOT_IMPLEMENTED or INTERNAL_ERROR. The comments below name the others.
+error_reason.proto says what each means and what to do.
 
 Repeating. Each rpc declares its idempotency_level: one without side effects may be repeated at will, an idempotent
 one may be repeated unchanged.
@@ -43,9 +44,9 @@ class ConsumerWalletServiceStub:
     Onboard: _aio.UnaryUnaryMultiCallable[_consumer_pb2.OnboardRequest, _consumer_pb2.OnboardResponse]
     """Makes a consumer with a wallet at KYC level 1.
 
-    The wallet works at once: it can receive transfers, and its address on chain can receive tokens. Nothing is asked of
-    any network while the caller waits, because addresses are made ahead. Email and phone are normalised, sealed, and
-    found again only by a blind index.
+    The wallet works at once: it can receive transfers, and its address on chain can receive tokens. Nothing is asked
+    of any network while the caller waits, because addresses are made ahead. Email and phone are normalised, sealed,
+    and found again only by a blind index.
 
     Idempotent by request_id where one is given. Without it, a repeat gives EMAIL_TAKEN or PHONE_TAKEN.
 
@@ -61,8 +62,8 @@ class ConsumerWalletServiceStub:
     """Opens a case to be raised by one KYC level.
 
     The case waits for a verifier: a person in production, who decides it by OperationsService.DecideKyc, and a machine
-    that says yes in the sandbox. The level changes in the same commit as the decision, and the new limit holds from the
-    next call on. A consumer has at most one open case; asking again for the same level answers that case.
+    that says yes in the sandbox. The level changes in the same commit as the decision, and the new limit holds from
+    the next call on. A consumer has at most one open case; asking again for the same level answers that case.
 
     Idempotent by nature.
 
@@ -71,10 +72,8 @@ class ConsumerWalletServiceStub:
     GetLimits: _aio.UnaryUnaryMultiCallable[_consumer_pb2.GetLimitsRequest, _consumer_pb2.GetLimitsResponse]
     """What may still go out today, when it starts anew, and what the next KYC level needs.
 
-    The figures are those that the next transfer will be judged by. They may be overtaken by a concurrent transfer, which
-    is why LIMIT_EXCEEDED carries them too.
-
-    Errors: RATE_TOO_OLD is not one of them: without a rate, only what is sent in euros is refused.
+    The figures are those that the next transfer will be judged by. They may be overtaken by a concurrent transfer,
+    which is why LIMIT_EXCEEDED carries them too.
     """
     GetPreferences: _aio.UnaryUnaryMultiCallable[_consumer_pb2.GetPreferencesRequest, _consumer_pb2.GetPreferencesResponse]
     """What a consumer chose.
@@ -91,16 +90,16 @@ class ConsumerWalletServiceStub:
     SetHandle: _aio.UnaryUnaryMultiCallable[_consumer_pb2.SetHandleRequest, _consumer_pb2.SetHandleResponse]
     """Gives the consumer a handle, by which others can pay: @name.
 
-    A handle is unique without regard to case. A consumer has one; a new one frees the old one after 90 days, so that money
-    meant for its former owner does not reach a stranger. Idempotent by nature.
+    A handle is unique without regard to case. A consumer has one. The one given up is kept from others for 90 days, so
+    that money meant for its former owner does not reach a stranger. Idempotent by nature.
 
     Errors: HANDLE_TAKEN, CONSUMER_FROZEN, CONSUMER_ERASED.
     """
     LinkBankAccount: _aio.UnaryUnaryMultiCallable[_consumer_pb2.LinkBankAccountRequest, _consumer_pb2.LinkBankAccountResponse]
     """Links a bank account that withdrawals can be paid to and deposits can come from.
 
-    It answers at once with the account PENDING; the provider's check follows. The number is sealed before it is stored,
-    and only its last four characters ever come back. Idempotent by request_id.
+    It answers at once with the account PENDING; the provider's check follows. The number is sealed before it is
+    stored, and only its last four characters ever come back. Idempotent by request_id.
 
     Errors: RAIL_UNSUPPORTED for ACH, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
     """
@@ -114,9 +113,9 @@ class ConsumerWalletServiceStub:
 
     Says how to bring money in: an address on chain, or bank details with a reference, whichever suits.
 
-    Routing looks at amount, speed, asset, fee and health, and the answer says what it chose and what it rejected. Nothing
-    moves yet. The money is credited once its block is final or the bank transfer is complete, each arrival once, and also
-    when it comes unannounced or in another amount.
+    Routing looks at amount, speed, asset, fee and health, and the answer says what it chose and what it rejected.
+    Nothing moves yet. The money is credited once its block is final or the bank transfer is complete, each arrival
+    once, and also when it comes unannounced or in another amount.
 
     Idempotent by request_id: a replay gives the same instructions.
 
@@ -126,36 +125,38 @@ class ConsumerWalletServiceStub:
     Withdraw: _aio.UnaryUnaryMultiCallable[_transfer_pb2.WithdrawRequest, _transfer_pb2.WithdrawResponse]
     """Sends money out, to an address on Tempo or to a linked bank account.
 
-    Amount and fee are held in one commit, and that is when the call answers; the transaction is PENDING. When the rail has
-    it for good, the hold is posted and the transaction COMPLETED. On a definite failure, and only then, the hold is
-    released, the day's limit is given back, and the transaction is FAILED. A bank may return a payout days later: then a
-    REVERSAL follows. An address that belongs to this wallet system is paid as a transfer.
+    Amount and fee are held in one commit, and that is when the call answers; the transaction is PENDING. When the rail
+    has it for good, the hold is posted and the transaction COMPLETED. On a definite failure, and only then, the hold
+    is released, the day's limit is given back, and the transaction is FAILED. A bank may return a payout days later:
+    then a REVERSAL follows. An address that belongs to this wallet system is paid as a transfer.
 
     Idempotent by request_id.
 
-    Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, ASSET_UNSUPPORTED, DESTINATION_REFUSED,
-    BANK_ACCOUNT_NOT_FOUND, BANK_ACCOUNT_NOT_ACTIVE, RATE_TOO_OLD, NO_ROUTE, PROVIDER_UNAVAILABLE, IDEMPOTENCY_KEY_REUSED.
+    Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, ASSET_UNSUPPORTED,
+    DESTINATION_REFUSED, BANK_ACCOUNT_NOT_FOUND, BANK_ACCOUNT_NOT_ACTIVE, RATE_TOO_OLD, NO_ROUTE, PROVIDER_UNAVAILABLE,
+    IDEMPOTENCY_KEY_REUSED.
     """
     Transfer: _aio.UnaryUnaryMultiCallable[_transfer_pb2.TransferRequest, _transfer_pb2.TransferResponse]
     """Money from consumer to consumer.
 
     Pays another consumer, at once.
 
-    When it answers, the recipient can spend the money, and neither a crash nor a chain can take it back. A flat fee comes
-    on top. Funds, limit and flags are judged in the commit that moves the money, so concurrent transfers can neither
-    overdraw a wallet nor pass a limit. Settlement follows, in the sender's order, and is told by WatchTransactions.
+    When it answers, the recipient can spend the money, and neither a crash nor a chain can take it back. A flat fee
+    comes on top. Funds, limit and flags are judged in the commit that moves the money, so concurrent transfers can
+    neither overdraw a wallet nor pass a limit. Settlement follows, in the sender's order, and is told by
+    WatchTransactions.
 
-    Idempotent by request_id: a replay answers the stored transaction with the present balance.
+    Idempotent by request_id: a replay answers what the first call answered.
 
-    Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, RECIPIENT_NOT_FOUND, RECIPIENT_FROZEN,
-    SELF_TRANSFER, ASSET_UNSUPPORTED, RATE_TOO_OLD, IDEMPOTENCY_KEY_REUSED.
+    Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, RECIPIENT_NOT_FOUND,
+    RECIPIENT_FROZEN, SELF_TRANSFER, ASSET_UNSUPPORTED, BALANCE_OVERFLOW, RATE_TOO_OLD, IDEMPOTENCY_KEY_REUSED.
     """
     BatchTransfer: _aio.UnaryUnaryMultiCallable[_transfer_pb2.BatchTransferRequest, _transfer_pb2.BatchTransferResponse]
     """Pays many consumers in one go, for one fee, all of them or none.
 
-    Each recipient's part is a transaction of its own with the common batch_id. One bad item refuses the batch and nothing
-    moves; `BadRequest` or the metadata key `item` says which, counted from zero. Settlement puts as many items as the chain
-    allows into each chain transaction.
+    Each recipient's part is a transaction of its own with the common batch_id. One bad item refuses the batch and
+    nothing moves; the error names it by its path, items[3].amount, counted from zero. Settlement puts as many items as
+    the chain allows into each chain transaction.
 
     Idempotent by request_id, which covers the whole batch.
 
@@ -164,20 +165,20 @@ class ConsumerWalletServiceStub:
     SubmitTransfers: _aio.UnaryUnaryMultiCallable[_transfer_pb2.SubmitTransfersRequest, _transfer_pb2.SubmitTransfersResponse]
     """Hands in up to 1,000 independent transfers, for services that move money in bulk.
 
-    Each is a Transfer of its own, with its own consumer_id, request_id, decision and answer, and one that is refused leaves
-    the others alone: look at every result. Those of one sender are decided in the order given. Some may have taken effect
-    when the call as a whole fails; sending the same message again is right, and answers those as replays.
+    Each is a Transfer of its own, with its own consumer_id, request_id, decision and answer, and one that is refused
+    leaves the others alone: look at every result. Those of one sender are decided in the order given. Some may have
+    taken effect when the call as a whole fails; sending the same message again is right, and answers those as replays.
 
     Errors: of each transfer, those of Transfer, in its result.
     """
     RefundTransfer: _aio.UnaryUnaryMultiCallable[_transfer_pb2.RefundTransferRequest, _transfer_pb2.RefundTransferResponse]
     """Gives back a transfer that the wallet received, in whole or in part.
 
-    The money goes to who sent it, whatever has become of their handle, and costs no fee and no limit. Several refunds may
-    follow one another until nothing is left of the transfer. Idempotent by request_id.
+    The money goes to who sent it, whatever has become of their handle, and costs no fee and no limit. Several refunds
+    may follow one another until nothing is left of the transfer. Idempotent by request_id.
 
-    Errors: TRANSACTION_NOT_FOUND, NOT_REFUNDABLE, REFUND_TOO_LARGE, INSUFFICIENT_FUNDS, CONSUMER_FROZEN, CONSUMER_ERASED,
-    RECIPIENT_FROZEN, IDEMPOTENCY_KEY_REUSED.
+    Errors: TRANSACTION_NOT_FOUND, NOT_REFUNDABLE, REFUND_TOO_LARGE, INSUFFICIENT_FUNDS, CONSUMER_FROZEN,
+    CONSUMER_ERASED, RECIPIENT_FROZEN, IDEMPOTENCY_KEY_REUSED.
     """
     QuoteSwap: _aio.UnaryUnaryMultiCallable[_transfer_pb2.QuoteSwapRequest, _transfer_pb2.QuoteSwapResponse]
     """One asset for another.
@@ -192,9 +193,9 @@ class ConsumerWalletServiceStub:
     Swap: _aio.UnaryUnaryMultiCallable[_transfer_pb2.SwapRequest, _transfer_pb2.SwapResponse]
     """Swaps at exactly the quoted price, once.
 
-    Both sides are booked in one commit and can be spent at once. What the market does until the swap has settled is the
-    house's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards the limit.
-    Idempotent by request_id.
+    Both sides are booked in one commit and can be spent at once. What the market does until the swap has settled is
+    the operator's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards
+    the limit. Idempotent by request_id.
 
     Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY, RATE_TOO_OLD,
     SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
@@ -207,7 +208,8 @@ class ConsumerWalletServiceStub:
     Nothing is reserved. The request stays open until it is paid, declined, cancelled or expired, and it ends once.
     Idempotent by request_id.
 
-    Errors: RECIPIENT_NOT_FOUND, SELF_TRANSFER, ASSET_UNSUPPORTED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
+    Errors: RECIPIENT_NOT_FOUND, SELF_TRANSFER, ASSET_UNSUPPORTED, CONSUMER_FROZEN, CONSUMER_ERASED,
+    IDEMPOTENCY_KEY_REUSED.
     """
     PayPaymentRequest: _aio.UnaryUnaryMultiCallable[_transfer_pb2.PayPaymentRequestRequest, _transfer_pb2.PayPaymentRequestResponse]
     """Pays a request: a Transfer to who asked, of what they asked for.
@@ -234,9 +236,9 @@ class ConsumerWalletServiceStub:
     Makes a transfer later, once or again and again.
 
     Each run is a Transfer that is made exactly once, also across restarts; a run that was missed while the service was
-    away is made late, and not twice. Funds, limit and flags are judged when it runs. A refused run is told by `last_error`
-    and is not repeated; the next one follows at its time. The recipient is fixed now: a handle that changes hands later
-    changes nothing. Idempotent by request_id.
+    away is made late, and not twice. Funds, limit and flags are judged when it runs. A refused run is told by
+    `last_error` and is not repeated; the next one follows at its time. The recipient is fixed now: a handle that
+    changes hands later changes nothing. Idempotent by request_id.
 
     Errors: SCHEDULE_INVALID, RECIPIENT_NOT_FOUND, SELF_TRANSFER, ASSET_UNSUPPORTED, CONSUMER_FROZEN, CONSUMER_ERASED,
     IDEMPOTENCY_KEY_REUSED.
@@ -272,8 +274,8 @@ class ConsumerWalletServiceStub:
     ListTransactions: _aio.UnaryUnaryMultiCallable[_transaction_pb2.ListTransactionsRequest, _transaction_pb2.ListTransactionsResponse]
     """The wallet's history, newest first, page by page.
 
-    A page token points at a place in the history, so what arrives meanwhile neither repeats nor hides anything on later
-    pages. To go on live without a gap, watch from the first page's resume_cursor.
+    A page token points at a place in the history, so what arrives meanwhile neither repeats nor hides anything on
+    later pages. To go on live without a gap, watch from the first page's resume_cursor.
 
     Errors: PAGE_TOKEN_INVALID, ASSET_UNSUPPORTED.
     """
@@ -287,28 +289,28 @@ class ConsumerWalletServiceStub:
     ExportStatement: _aio.UnaryStreamMultiCallable[_transaction_pb2.ExportStatementRequest, _transaction_pb2.ExportStatementResponse]
     """The wallet's history as a document, oldest first, in pieces as fast as the client reads.
 
-    Snapshot: it shows the wallet as it was when the call began. Order: by time of recording. The document is whole if the
-    stream ends with OK. Reconnect: start again; there is no resuming.
+    Snapshot: it shows the wallet as it was when the call began. Order: by time of recording. The document is whole if
+    the stream ends with OK. Reconnect: start again; there is no resuming.
 
     Errors: ASSET_UNSUPPORTED.
     """
     WatchBalances: _aio.UnaryStreamMultiCallable[_money_pb2.WatchBalancesRequest, _money_pb2.WatchBalancesResponse]
     """The wallet's balances, now and whenever they change.
 
-    Snapshot: the first message holds all balances. Order: after it each update has a higher version of its asset than any
-    sent before. Balances are state and not events, so a slow reader gets the latest and not every one between. A heartbeat
-    comes at least every 30 seconds. Reconnect: just call again; the new snapshot replaces what was known.
+    Snapshot: the first message holds all balances. Order: after it each update has a higher version of its asset than
+    any sent before. Balances are state and not events, so a slow reader gets the latest and not every one between. A
+    heartbeat comes at least every 30 seconds. Reconnect: just call again; the new snapshot replaces what was known.
 
     The stream ends with UNAVAILABLE when the server is being replaced, and with TOKEN_EXPIRED when the token runs out.
     """
     WatchTransactions: _aio.UnaryStreamMultiCallable[_transaction_pb2.WatchTransactionsRequest, _transaction_pb2.WatchTransactionsResponse]
     """Every transaction of the wallet as it happens, and the progress of its settlement.
 
-    Snapshot: none. With an empty resume_cursor the stream begins now, and its first message is a heartbeat with the cursor
-    of that moment. Order: transactions come in the order in which they were committed, each once and without gaps.
-    Settlement updates come at least once with the latest state; de-duplicate them by transaction and state. A heartbeat
-    comes at least every 30 seconds. Reconnect: call again with the cursor of the last message that was dealt with; the
-    stream goes on behind it. Store the cursor after dealing with a message, never before.
+    Snapshot: none. With an empty resume_cursor the stream begins now, and its first message is a heartbeat with the
+    cursor of that moment. Order: transactions come in the order in which they were committed, each once and without
+    gaps. Settlement updates come at least once with the latest state; de-duplicate them by transaction and state. A
+    heartbeat comes at least every 30 seconds. Reconnect: call again with the cursor of the last message that was dealt
+    with; the stream goes on behind it. Store the cursor after dealing with a message, never before.
 
     The stream ends with UNAVAILABLE when the server is being replaced, and with TOKEN_EXPIRED when the token runs out.
 
@@ -340,9 +342,9 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_consumer_pb2.OnboardResponse]:
         """Makes a consumer with a wallet at KYC level 1.
 
-        The wallet works at once: it can receive transfers, and its address on chain can receive tokens. Nothing is asked of
-        any network while the caller waits, because addresses are made ahead. Email and phone are normalised, sealed, and
-        found again only by a blind index.
+        The wallet works at once: it can receive transfers, and its address on chain can receive tokens. Nothing is asked
+        of any network while the caller waits, because addresses are made ahead. Email and phone are normalised, sealed,
+        and found again only by a blind index.
 
         Idempotent by request_id where one is given. Without it, a repeat gives EMAIL_TAKEN or PHONE_TAKEN.
 
@@ -370,8 +372,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """Opens a case to be raised by one KYC level.
 
         The case waits for a verifier: a person in production, who decides it by OperationsService.DecideKyc, and a machine
-        that says yes in the sandbox. The level changes in the same commit as the decision, and the new limit holds from the
-        next call on. A consumer has at most one open case; asking again for the same level answers that case.
+        that says yes in the sandbox. The level changes in the same commit as the decision, and the new limit holds from
+        the next call on. A consumer has at most one open case; asking again for the same level answers that case.
 
         Idempotent by nature.
 
@@ -386,10 +388,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_consumer_pb2.GetLimitsResponse]:
         """What may still go out today, when it starts anew, and what the next KYC level needs.
 
-        The figures are those that the next transfer will be judged by. They may be overtaken by a concurrent transfer, which
-        is why LIMIT_EXCEEDED carries them too.
-
-        Errors: RATE_TOO_OLD is not one of them: without a rate, only what is sent in euros is refused.
+        The figures are those that the next transfer will be judged by. They may be overtaken by a concurrent transfer,
+        which is why LIMIT_EXCEEDED carries them too.
         """
 
     @_abc_1.abstractmethod
@@ -424,8 +424,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_consumer_pb2.SetHandleResponse]:
         """Gives the consumer a handle, by which others can pay: @name.
 
-        A handle is unique without regard to case. A consumer has one; a new one frees the old one after 90 days, so that money
-        meant for its former owner does not reach a stranger. Idempotent by nature.
+        A handle is unique without regard to case. A consumer has one. The one given up is kept from others for 90 days, so
+        that money meant for its former owner does not reach a stranger. Idempotent by nature.
 
         Errors: HANDLE_TAKEN, CONSUMER_FROZEN, CONSUMER_ERASED.
         """
@@ -438,8 +438,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_consumer_pb2.LinkBankAccountResponse]:
         """Links a bank account that withdrawals can be paid to and deposits can come from.
 
-        It answers at once with the account PENDING; the provider's check follows. The number is sealed before it is stored,
-        and only its last four characters ever come back. Idempotent by request_id.
+        It answers at once with the account PENDING; the provider's check follows. The number is sealed before it is
+        stored, and only its last four characters ever come back. Idempotent by request_id.
 
         Errors: RAIL_UNSUPPORTED for ACH, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
         """
@@ -465,9 +465,9 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Says how to bring money in: an address on chain, or bank details with a reference, whichever suits.
 
-        Routing looks at amount, speed, asset, fee and health, and the answer says what it chose and what it rejected. Nothing
-        moves yet. The money is credited once its block is final or the bank transfer is complete, each arrival once, and also
-        when it comes unannounced or in another amount.
+        Routing looks at amount, speed, asset, fee and health, and the answer says what it chose and what it rejected.
+        Nothing moves yet. The money is credited once its block is final or the bank transfer is complete, each arrival
+        once, and also when it comes unannounced or in another amount.
 
         Idempotent by request_id: a replay gives the same instructions.
 
@@ -483,15 +483,16 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_transfer_pb2.WithdrawResponse]:
         """Sends money out, to an address on Tempo or to a linked bank account.
 
-        Amount and fee are held in one commit, and that is when the call answers; the transaction is PENDING. When the rail has
-        it for good, the hold is posted and the transaction COMPLETED. On a definite failure, and only then, the hold is
-        released, the day's limit is given back, and the transaction is FAILED. A bank may return a payout days later: then a
-        REVERSAL follows. An address that belongs to this wallet system is paid as a transfer.
+        Amount and fee are held in one commit, and that is when the call answers; the transaction is PENDING. When the rail
+        has it for good, the hold is posted and the transaction COMPLETED. On a definite failure, and only then, the hold
+        is released, the day's limit is given back, and the transaction is FAILED. A bank may return a payout days later:
+        then a REVERSAL follows. An address that belongs to this wallet system is paid as a transfer.
 
         Idempotent by request_id.
 
-        Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, ASSET_UNSUPPORTED, DESTINATION_REFUSED,
-        BANK_ACCOUNT_NOT_FOUND, BANK_ACCOUNT_NOT_ACTIVE, RATE_TOO_OLD, NO_ROUTE, PROVIDER_UNAVAILABLE, IDEMPOTENCY_KEY_REUSED.
+        Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, ASSET_UNSUPPORTED,
+        DESTINATION_REFUSED, BANK_ACCOUNT_NOT_FOUND, BANK_ACCOUNT_NOT_ACTIVE, RATE_TOO_OLD, NO_ROUTE, PROVIDER_UNAVAILABLE,
+        IDEMPOTENCY_KEY_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -504,14 +505,15 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Pays another consumer, at once.
 
-        When it answers, the recipient can spend the money, and neither a crash nor a chain can take it back. A flat fee comes
-        on top. Funds, limit and flags are judged in the commit that moves the money, so concurrent transfers can neither
-        overdraw a wallet nor pass a limit. Settlement follows, in the sender's order, and is told by WatchTransactions.
+        When it answers, the recipient can spend the money, and neither a crash nor a chain can take it back. A flat fee
+        comes on top. Funds, limit and flags are judged in the commit that moves the money, so concurrent transfers can
+        neither overdraw a wallet nor pass a limit. Settlement follows, in the sender's order, and is told by
+        WatchTransactions.
 
-        Idempotent by request_id: a replay answers the stored transaction with the present balance.
+        Idempotent by request_id: a replay answers what the first call answered.
 
-        Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, RECIPIENT_NOT_FOUND, RECIPIENT_FROZEN,
-        SELF_TRANSFER, ASSET_UNSUPPORTED, RATE_TOO_OLD, IDEMPOTENCY_KEY_REUSED.
+        Errors: INSUFFICIENT_FUNDS, LIMIT_EXCEEDED, CONSUMER_FROZEN, CONSUMER_ERASED, RECIPIENT_NOT_FOUND,
+        RECIPIENT_FROZEN, SELF_TRANSFER, ASSET_UNSUPPORTED, BALANCE_OVERFLOW, RATE_TOO_OLD, IDEMPOTENCY_KEY_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -522,9 +524,9 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_transfer_pb2.BatchTransferResponse]:
         """Pays many consumers in one go, for one fee, all of them or none.
 
-        Each recipient's part is a transaction of its own with the common batch_id. One bad item refuses the batch and nothing
-        moves; `BadRequest` or the metadata key `item` says which, counted from zero. Settlement puts as many items as the chain
-        allows into each chain transaction.
+        Each recipient's part is a transaction of its own with the common batch_id. One bad item refuses the batch and
+        nothing moves; the error names it by its path, items[3].amount, counted from zero. Settlement puts as many items as
+        the chain allows into each chain transaction.
 
         Idempotent by request_id, which covers the whole batch.
 
@@ -539,9 +541,9 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_transfer_pb2.SubmitTransfersResponse]:
         """Hands in up to 1,000 independent transfers, for services that move money in bulk.
 
-        Each is a Transfer of its own, with its own consumer_id, request_id, decision and answer, and one that is refused leaves
-        the others alone: look at every result. Those of one sender are decided in the order given. Some may have taken effect
-        when the call as a whole fails; sending the same message again is right, and answers those as replays.
+        Each is a Transfer of its own, with its own consumer_id, request_id, decision and answer, and one that is refused
+        leaves the others alone: look at every result. Those of one sender are decided in the order given. Some may have
+        taken effect when the call as a whole fails; sending the same message again is right, and answers those as replays.
 
         Errors: of each transfer, those of Transfer, in its result.
         """
@@ -554,11 +556,11 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_transfer_pb2.RefundTransferResponse]:
         """Gives back a transfer that the wallet received, in whole or in part.
 
-        The money goes to who sent it, whatever has become of their handle, and costs no fee and no limit. Several refunds may
-        follow one another until nothing is left of the transfer. Idempotent by request_id.
+        The money goes to who sent it, whatever has become of their handle, and costs no fee and no limit. Several refunds
+        may follow one another until nothing is left of the transfer. Idempotent by request_id.
 
-        Errors: TRANSACTION_NOT_FOUND, NOT_REFUNDABLE, REFUND_TOO_LARGE, INSUFFICIENT_FUNDS, CONSUMER_FROZEN, CONSUMER_ERASED,
-        RECIPIENT_FROZEN, IDEMPOTENCY_KEY_REUSED.
+        Errors: TRANSACTION_NOT_FOUND, NOT_REFUNDABLE, REFUND_TOO_LARGE, INSUFFICIENT_FUNDS, CONSUMER_FROZEN,
+        CONSUMER_ERASED, RECIPIENT_FROZEN, IDEMPOTENCY_KEY_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -585,9 +587,9 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_transfer_pb2.SwapResponse]:
         """Swaps at exactly the quoted price, once.
 
-        Both sides are booked in one commit and can be spent at once. What the market does until the swap has settled is the
-        house's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards the limit.
-        Idempotent by request_id.
+        Both sides are booked in one commit and can be spent at once. What the market does until the swap has settled is
+        the operator's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards
+        the limit. Idempotent by request_id.
 
         Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY, RATE_TOO_OLD,
         SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
@@ -606,7 +608,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
         Nothing is reserved. The request stays open until it is paid, declined, cancelled or expired, and it ends once.
         Idempotent by request_id.
 
-        Errors: RECIPIENT_NOT_FOUND, SELF_TRANSFER, ASSET_UNSUPPORTED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
+        Errors: RECIPIENT_NOT_FOUND, SELF_TRANSFER, ASSET_UNSUPPORTED, CONSUMER_FROZEN, CONSUMER_ERASED,
+        IDEMPOTENCY_KEY_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -657,9 +660,9 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
         Makes a transfer later, once or again and again.
 
         Each run is a Transfer that is made exactly once, also across restarts; a run that was missed while the service was
-        away is made late, and not twice. Funds, limit and flags are judged when it runs. A refused run is told by `last_error`
-        and is not repeated; the next one follows at its time. The recipient is fixed now: a handle that changes hands later
-        changes nothing. Idempotent by request_id.
+        away is made late, and not twice. Funds, limit and flags are judged when it runs. A refused run is told by
+        `last_error` and is not repeated; the next one follows at its time. The recipient is fixed now: a handle that
+        changes hands later changes nothing. Idempotent by request_id.
 
         Errors: SCHEDULE_INVALID, RECIPIENT_NOT_FOUND, SELF_TRANSFER, ASSET_UNSUPPORTED, CONSUMER_FROZEN, CONSUMER_ERASED,
         IDEMPOTENCY_KEY_REUSED.
@@ -725,8 +728,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_transaction_pb2.ListTransactionsResponse]:
         """The wallet's history, newest first, page by page.
 
-        A page token points at a place in the history, so what arrives meanwhile neither repeats nor hides anything on later
-        pages. To go on live without a gap, watch from the first page's resume_cursor.
+        A page token points at a place in the history, so what arrives meanwhile neither repeats nor hides anything on
+        later pages. To go on live without a gap, watch from the first page's resume_cursor.
 
         Errors: PAGE_TOKEN_INVALID, ASSET_UNSUPPORTED.
         """
@@ -752,8 +755,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_transaction_pb2.ExportStatementResponse]:
         """The wallet's history as a document, oldest first, in pieces as fast as the client reads.
 
-        Snapshot: it shows the wallet as it was when the call began. Order: by time of recording. The document is whole if the
-        stream ends with OK. Reconnect: start again; there is no resuming.
+        Snapshot: it shows the wallet as it was when the call began. Order: by time of recording. The document is whole if
+        the stream ends with OK. Reconnect: start again; there is no resuming.
 
         Errors: ASSET_UNSUPPORTED.
         """
@@ -766,9 +769,9 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_money_pb2.WatchBalancesResponse]:
         """The wallet's balances, now and whenever they change.
 
-        Snapshot: the first message holds all balances. Order: after it each update has a higher version of its asset than any
-        sent before. Balances are state and not events, so a slow reader gets the latest and not every one between. A heartbeat
-        comes at least every 30 seconds. Reconnect: just call again; the new snapshot replaces what was known.
+        Snapshot: the first message holds all balances. Order: after it each update has a higher version of its asset than
+        any sent before. Balances are state and not events, so a slow reader gets the latest and not every one between. A
+        heartbeat comes at least every 30 seconds. Reconnect: just call again; the new snapshot replaces what was known.
 
         The stream ends with UNAVAILABLE when the server is being replaced, and with TOKEN_EXPIRED when the token runs out.
         """
@@ -781,11 +784,11 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_transaction_pb2.WatchTransactionsResponse]:
         """Every transaction of the wallet as it happens, and the progress of its settlement.
 
-        Snapshot: none. With an empty resume_cursor the stream begins now, and its first message is a heartbeat with the cursor
-        of that moment. Order: transactions come in the order in which they were committed, each once and without gaps.
-        Settlement updates come at least once with the latest state; de-duplicate them by transaction and state. A heartbeat
-        comes at least every 30 seconds. Reconnect: call again with the cursor of the last message that was dealt with; the
-        stream goes on behind it. Store the cursor after dealing with a message, never before.
+        Snapshot: none. With an empty resume_cursor the stream begins now, and its first message is a heartbeat with the
+        cursor of that moment. Order: transactions come in the order in which they were committed, each once and without
+        gaps. Settlement updates come at least once with the latest state; de-duplicate them by transaction and state. A
+        heartbeat comes at least every 30 seconds. Reconnect: call again with the cursor of the last message that was dealt
+        with; the stream goes on behind it. Store the cursor after dealing with a message, never before.
 
         The stream ends with UNAVAILABLE when the server is being replaced, and with TOKEN_EXPIRED when the token runs out.
 

@@ -11,10 +11,8 @@ What to do follows from the declaration, not from the text:
   * Unless a reason is declared `unknown`, nothing was changed, for certain.
   * UNAVAILABLE, and whatever carries `RetryInfo`, may be sent again as it is, with the same request_id. Nothing else
     is worth repeating unchanged.
-  * A reason declared `remembered` is the answer for that request_id for ever. To try again once the cause is gone
-    is a new intent and needs a new request_id.
-
-docs/errors.md is made from this file.
+  * A reason declared `remembered` is the answer for that request_id for ever. To try again once the cause is gone is
+    a new intent and needs a new request_id.
 """
 
 from google.protobuf import descriptor as _descriptor
@@ -80,8 +78,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 26
     """The resume cursor is not one of ours, or belongs to another wallet."""
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 27
-    """The stream cannot go on from this cursor, because the wallet was restored to a time before it. List the transactions
-    anew and resume from the cursor that comes with them, or from `oldest_cursor`.
+    """The stream cannot go on from this cursor, because the wallet was restored to a time before it. List the
+    transactions anew and resume from the cursor that comes with them, or from `oldest_cursor`.
     """
     ERROR_REASON_BATCH_TOO_LARGE: _ErrorReason.ValueType  # 28
     """More items than this deployment takes in one batch. Split it."""
@@ -124,12 +122,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     The available balance does not cover the amount and its fee. Held money does not count.
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 71
-    """The amount would pass the daily limit of the consumer's KYC level. `QuotaFailure` says the same in its own form. Send
-    less, wait for `reset_time`, or climb a level with UpgradeKyc.
+    """The amount would pass the daily limit of the consumer's KYC level. `QuotaFailure` says the same in its own form.
+    Send less, wait for `reset_time`, or climb a level with UpgradeKyc.
     """
     ERROR_REASON_RECIPIENT_NOT_FOUND: _ErrorReason.ValueType  # 72
-    """Nobody with a wallet goes by this id, email, phone or handle. It is not remembered: once the recipient has joined, the
-    same request_id may be sent again.
+    """Nobody with a wallet goes by this id, email, phone or handle. It is not remembered: once the recipient has joined,
+    the same request_id may be sent again.
     """
     ERROR_REASON_RECIPIENT_FROZEN: _ErrorReason.ValueType  # 73
     """The recipient's wallet does not take money now."""
@@ -150,11 +148,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NO_LIQUIDITY: _ErrorReason.ValueType  # 80
     """The market has too little of the asset at any price we would quote. Try a smaller amount, or later."""
     ERROR_REASON_PRICE_MOVED: _ErrorReason.ValueType  # 81
-    """The market moved further since the quote than the house takes upon itself. Ask for a new quote."""
+    """The market moved further since the quote than the operator takes upon itself. Ask for a new quote."""
     ERROR_REASON_RATE_TOO_OLD: _ErrorReason.ValueType  # 82
     """The reference rate between euro and dollar is older than allowed, so nothing that depends on it is decided."""
     ERROR_REASON_SWAPS_SUSPENDED: _ErrorReason.ValueType  # 83
-    """The house has as much open swap business as it allows itself. It passes as swaps settle."""
+    """The operator has as much open swap business as it allows itself. It passes as swaps settle."""
     ERROR_REASON_TRANSACTION_NOT_FOUND: _ErrorReason.ValueType  # 84
     """The wallet has no such transaction."""
     ERROR_REASON_NOT_REFUNDABLE: _ErrorReason.ValueType  # 85
@@ -173,6 +171,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Every run has been made; there is nothing left to cancel."""
     ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 92
     """The first run is not in the future, or the recurrence is no RFC 5545 rule that this wallet runs."""
+    ERROR_REASON_BALANCE_OVERFLOW: _ErrorReason.ValueType  # 93
+    """The recipient's balance would no longer fit into 64 bits."""
     ERROR_REASON_SETTLEMENT_NOT_FOUND: _ErrorReason.ValueType  # 110
     """Operations.
 
@@ -190,6 +190,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Who proposed an adjustment cannot approve it. It takes two."""
     ERROR_REASON_PROOF_TOO_OLD: _ErrorReason.ValueType  # 116
     """No proof of the books was made lately, so there is none to show. Look at the workers first."""
+    ERROR_REASON_STATE_CONFLICT: _ErrorReason.ValueType  # 117
+    """What the decision rested on has changed while it was being made. Look again, and decide again."""
     ERROR_REASON_WALLET_DISABLED: _ErrorReason.ValueType  # 130
     """The service itself.
 
@@ -198,30 +200,35 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 131
     """Too many calls for this caller. `RetryInfo` says when there is room again."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 132
-    """More work is waiting than can be done in time, so this call was turned away before anything was decided. `RetryInfo`
-    says how long to wait.
+    """More work is waiting than can be done in time, so this call was turned away before anything was decided.
+    `RetryInfo` says how long to wait.
     """
     ERROR_REASON_ADDRESS_POOL_EMPTY: _ErrorReason.ValueType  # 133
     """No prepared address is left for a new consumer. Workers make more within seconds."""
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 134
-    """What the provider was to supply for this answer is not there or too old: bank instructions, an address check, a faucet."""
+    """What the provider was to supply for this answer is not there or too old: bank instructions, an address check, a
+    faucet.
+    """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 135
     """This server is being replaced. Call again; another one answers."""
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 136
     """The database did not answer. The call may have taken effect: send it again with the same request_id to learn it."""
     ERROR_REASON_DEADLINE_PASSED: _ErrorReason.ValueType  # 137
-    """The caller's deadline passed while the call was being worked on. It may have taken effect: send it again with the same
+    """The call waited so long that its deadline passed before it was decided, and it was dropped. Where DEADLINE_EXCEEDED
+    comes without this reason, the client itself gave up waiting, and nothing is known: send it again with the same
     request_id to learn it.
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 138
     """The contract has this rpc and this version of the server does not."""
     ERROR_REASON_INTERNAL_ERROR: _ErrorReason.ValueType  # 139
-    """A fault of ours. It is logged under the call's `request-id` trailer. If money was to move, send it again with the same
-    request_id to learn whether it did.
+    """A fault of ours. It is logged under the call's `request-id` trailer. If money was to move, send it again with the
+    same request_id to learn whether it did.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call was refused. May grow; clients treat an unknown reason by its status code."""
+    """Why a call was refused. docs/errors.md is made from these values. May grow; clients treat an unknown reason by its
+    status code.
+    """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 1
@@ -264,8 +271,8 @@ ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 25
 ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 26
 """The resume cursor is not one of ours, or belongs to another wallet."""
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 27
-"""The stream cannot go on from this cursor, because the wallet was restored to a time before it. List the transactions
-anew and resume from the cursor that comes with them, or from `oldest_cursor`.
+"""The stream cannot go on from this cursor, because the wallet was restored to a time before it. List the
+transactions anew and resume from the cursor that comes with them, or from `oldest_cursor`.
 """
 ERROR_REASON_BATCH_TOO_LARGE: ErrorReason.ValueType  # 28
 """More items than this deployment takes in one batch. Split it."""
@@ -308,12 +315,12 @@ ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 70
 The available balance does not cover the amount and its fee. Held money does not count.
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 71
-"""The amount would pass the daily limit of the consumer's KYC level. `QuotaFailure` says the same in its own form. Send
-less, wait for `reset_time`, or climb a level with UpgradeKyc.
+"""The amount would pass the daily limit of the consumer's KYC level. `QuotaFailure` says the same in its own form.
+Send less, wait for `reset_time`, or climb a level with UpgradeKyc.
 """
 ERROR_REASON_RECIPIENT_NOT_FOUND: ErrorReason.ValueType  # 72
-"""Nobody with a wallet goes by this id, email, phone or handle. It is not remembered: once the recipient has joined, the
-same request_id may be sent again.
+"""Nobody with a wallet goes by this id, email, phone or handle. It is not remembered: once the recipient has joined,
+the same request_id may be sent again.
 """
 ERROR_REASON_RECIPIENT_FROZEN: ErrorReason.ValueType  # 73
 """The recipient's wallet does not take money now."""
@@ -334,11 +341,11 @@ ERROR_REASON_QUOTE_USED: ErrorReason.ValueType  # 79
 ERROR_REASON_NO_LIQUIDITY: ErrorReason.ValueType  # 80
 """The market has too little of the asset at any price we would quote. Try a smaller amount, or later."""
 ERROR_REASON_PRICE_MOVED: ErrorReason.ValueType  # 81
-"""The market moved further since the quote than the house takes upon itself. Ask for a new quote."""
+"""The market moved further since the quote than the operator takes upon itself. Ask for a new quote."""
 ERROR_REASON_RATE_TOO_OLD: ErrorReason.ValueType  # 82
 """The reference rate between euro and dollar is older than allowed, so nothing that depends on it is decided."""
 ERROR_REASON_SWAPS_SUSPENDED: ErrorReason.ValueType  # 83
-"""The house has as much open swap business as it allows itself. It passes as swaps settle."""
+"""The operator has as much open swap business as it allows itself. It passes as swaps settle."""
 ERROR_REASON_TRANSACTION_NOT_FOUND: ErrorReason.ValueType  # 84
 """The wallet has no such transaction."""
 ERROR_REASON_NOT_REFUNDABLE: ErrorReason.ValueType  # 85
@@ -357,6 +364,8 @@ ERROR_REASON_SCHEDULED_TRANSFER_COMPLETED: ErrorReason.ValueType  # 91
 """Every run has been made; there is nothing left to cancel."""
 ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 92
 """The first run is not in the future, or the recurrence is no RFC 5545 rule that this wallet runs."""
+ERROR_REASON_BALANCE_OVERFLOW: ErrorReason.ValueType  # 93
+"""The recipient's balance would no longer fit into 64 bits."""
 ERROR_REASON_SETTLEMENT_NOT_FOUND: ErrorReason.ValueType  # 110
 """Operations.
 
@@ -374,6 +383,8 @@ ERROR_REASON_SAME_OPERATOR: ErrorReason.ValueType  # 115
 """Who proposed an adjustment cannot approve it. It takes two."""
 ERROR_REASON_PROOF_TOO_OLD: ErrorReason.ValueType  # 116
 """No proof of the books was made lately, so there is none to show. Look at the workers first."""
+ERROR_REASON_STATE_CONFLICT: ErrorReason.ValueType  # 117
+"""What the decision rested on has changed while it was being made. Look again, and decide again."""
 ERROR_REASON_WALLET_DISABLED: ErrorReason.ValueType  # 130
 """The service itself.
 
@@ -382,26 +393,29 @@ The consumer wallet is switched off here. Operations, health and settlement go o
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 131
 """Too many calls for this caller. `RetryInfo` says when there is room again."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 132
-"""More work is waiting than can be done in time, so this call was turned away before anything was decided. `RetryInfo`
-says how long to wait.
+"""More work is waiting than can be done in time, so this call was turned away before anything was decided.
+`RetryInfo` says how long to wait.
 """
 ERROR_REASON_ADDRESS_POOL_EMPTY: ErrorReason.ValueType  # 133
 """No prepared address is left for a new consumer. Workers make more within seconds."""
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 134
-"""What the provider was to supply for this answer is not there or too old: bank instructions, an address check, a faucet."""
+"""What the provider was to supply for this answer is not there or too old: bank instructions, an address check, a
+faucet.
+"""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 135
 """This server is being replaced. Call again; another one answers."""
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 136
 """The database did not answer. The call may have taken effect: send it again with the same request_id to learn it."""
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 137
-"""The caller's deadline passed while the call was being worked on. It may have taken effect: send it again with the same
+"""The call waited so long that its deadline passed before it was decided, and it was dropped. Where DEADLINE_EXCEEDED
+comes without this reason, the client itself gave up waiting, and nothing is known: send it again with the same
 request_id to learn it.
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 138
 """The contract has this rpc and this version of the server does not."""
 ERROR_REASON_INTERNAL_ERROR: ErrorReason.ValueType  # 139
-"""A fault of ours. It is logged under the call's `request-id` trailer. If money was to move, send it again with the same
-request_id to learn whether it did.
+"""A fault of ours. It is logged under the call's `request-id` trailer. If money was to move, send it again with the
+same request_id to learn whether it did.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

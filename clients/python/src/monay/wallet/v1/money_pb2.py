@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmonay/wallet/v1/money.proto\x12\x0fmonay.wallet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"[\n\x05Money\x12:\n\x05\x61sset\x18\x01 \x01(\tB$\xbaH!r\x1fR\x04USDCR\x04USDTR\x05PYUSDR\x04\x45URCR\x04USDBR\x05\x61sset\x12\x16\n\x06micros\x18\x02 \x01(\x03R\x06micros\"\xeb\x01\n\x07\x42\x61lance\x12\x14\n\x05\x61sset\x18\x01 \x01(\tR\x05\x61sset\x12)\n\x10\x61vailable_micros\x18\x02 \x01(\x03R\x0f\x61vailableMicros\x12\x1f\n\x0bheld_micros\x18\x03 \x01(\x03R\nheldMicros\x12\'\n\x0fsettling_micros\x18\x04 \x01(\x03R\x0esettlingMicros\x12\x18\n\x07version\x18\x05 \x01(\x03R\x07version\x12;\n\x0b\x63hange_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nchangeTime\"6\n\x08Position\x12\x12\n\x04rail\x18\x01 \x01(\tR\x04rail\x12\x16\n\x06micros\x18\x02 \x01(\x03R\x06micros\"\xd3\x01\n\x0ePortfolioAsset\x12\x32\n\x07\x62\x61lance\x18\x01 \x01(\x0b\x32\x18.monay.wallet.v1.BalanceR\x07\x62\x61lance\x12(\n\x10value_usd_micros\x18\x02 \x01(\x03R\x0evalueUsdMicros\x12*\n\x11\x63hange_usd_micros\x18\x03 \x01(\x03R\x0f\x63hangeUsdMicros\x12\x37\n\tpositions\x18\x04 \x03(\x0b\x32\x19.monay.wallet.v1.PositionR\tpositions\"\x80\x01\n\x11GetBalanceRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\x12=\n\x05\x61sset\x18\x02 \x01(\tB\'\xbaH$r\x1fR\x04USDCR\x04USDTR\x05PYUSDR\x04\x45URCR\x04USDB\xd8\x01\x01R\x05\x61sset\"J\n\x12GetBalanceResponse\x12\x34\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x18.monay.wallet.v1.BalanceR\x08\x62\x61lances\"C\n\x13GetPortfolioRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\"\x84\x02\n\x14GetPortfolioResponse\x12\x37\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x1f.monay.wallet.v1.PortfolioAssetR\x06\x61ssets\x12(\n\x10total_usd_micros\x18\x02 \x01(\x03R\x0etotalUsdMicros\x12*\n\x11\x63hange_usd_micros\x18\x03 \x01(\x03R\x0f\x63hangeUsdMicros\x12$\n\x0e\x65ur_usd_micros\x18\x04 \x01(\x03R\x0c\x65urUsdMicros\x12\x37\n\trate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08rateTime\"D\n\x14WatchBalancesRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\"\xd0\x01\n\x15WatchBalancesResponse\x12>\n\x08snapshot\x18\x01 \x01(\x0b\x32 .monay.wallet.v1.BalanceSnapshotH\x00R\x08snapshot\x12\x32\n\x06update\x18\x02 \x01(\x0b\x32\x18.monay.wallet.v1.BalanceH\x00R\x06update\x12:\n\theartbeat\x18\x03 \x01(\x0b\x32\x1a.monay.wallet.v1.HeartbeatH\x00R\theartbeatB\x07\n\x05\x65vent\"G\n\x0f\x42\x61lanceSnapshot\x12\x34\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x18.monay.wallet.v1.BalanceR\x08\x62\x61lances\";\n\tHeartbeat\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04timeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmonay/wallet/v1/money.proto\x12\x0fmonay.wallet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"m\n\x05Money\x12:\n\x05\x61sset\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^(USDC|USDT|PYUSD|EURC|USDB)$R\x05\x61sset\x12(\n\x06micros\x18\x02 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00R\x06micros\"\xeb\x01\n\x07\x42\x61lance\x12\x14\n\x05\x61sset\x18\x01 \x01(\tR\x05\x61sset\x12)\n\x10\x61vailable_micros\x18\x02 \x01(\x03R\x0f\x61vailableMicros\x12\x1f\n\x0bheld_micros\x18\x03 \x01(\x03R\nheldMicros\x12\'\n\x0fsettling_micros\x18\x04 \x01(\x03R\x0esettlingMicros\x12\x18\n\x07version\x18\x05 \x01(\x03R\x07version\x12;\n\x0b\x63hange_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nchangeTime\"6\n\x08Position\x12\x12\n\x04rail\x18\x01 \x01(\tR\x04rail\x12\x16\n\x06micros\x18\x02 \x01(\x03R\x06micros\"\xd3\x01\n\x0ePortfolioAsset\x12\x32\n\x07\x62\x61lance\x18\x01 \x01(\x0b\x32\x18.monay.wallet.v1.BalanceR\x07\x62\x61lance\x12(\n\x10value_usd_micros\x18\x02 \x01(\x03R\x0evalueUsdMicros\x12*\n\x11\x63hange_usd_micros\x18\x03 \x01(\x03R\x0f\x63hangeUsdMicros\x12\x37\n\tpositions\x18\x04 \x03(\x0b\x32\x19.monay.wallet.v1.PositionR\tpositions\"~\n\x11GetBalanceRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\x12;\n\x05\x61sset\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^(USDC|USDT|PYUSD|EURC|USDB)?$R\x05\x61sset\"J\n\x12GetBalanceResponse\x12\x34\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x18.monay.wallet.v1.BalanceR\x08\x62\x61lances\"C\n\x13GetPortfolioRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\"\x84\x02\n\x14GetPortfolioResponse\x12\x37\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x1f.monay.wallet.v1.PortfolioAssetR\x06\x61ssets\x12(\n\x10total_usd_micros\x18\x02 \x01(\x03R\x0etotalUsdMicros\x12*\n\x11\x63hange_usd_micros\x18\x03 \x01(\x03R\x0f\x63hangeUsdMicros\x12$\n\x0e\x65ur_usd_micros\x18\x04 \x01(\x03R\x0c\x65urUsdMicros\x12\x37\n\trate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08rateTime\"D\n\x14WatchBalancesRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\"\xd0\x01\n\x15WatchBalancesResponse\x12>\n\x08snapshot\x18\x01 \x01(\x0b\x32 .monay.wallet.v1.BalanceSnapshotH\x00R\x08snapshot\x12\x32\n\x06update\x18\x02 \x01(\x0b\x32\x18.monay.wallet.v1.BalanceH\x00R\x06update\x12:\n\theartbeat\x18\x03 \x01(\x0b\x32\x1a.monay.wallet.v1.HeartbeatH\x00R\theartbeatB\x07\n\x05\x65vent\"G\n\x0f\x42\x61lanceSnapshot\x12\x34\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x18.monay.wallet.v1.BalanceR\x08\x62\x61lances\";\n\tHeartbeat\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04timeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,37 +34,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'monay.wallet.v1.money_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MONEY'].fields_by_name['asset']._loaded_options = None
-  _globals['_MONEY'].fields_by_name['asset']._serialized_options = b'\272H!r\037R\004USDCR\004USDTR\005PYUSDR\004EURCR\004USDB'
+  _globals['_MONEY'].fields_by_name['asset']._serialized_options = b'\272H!r\0372\035^(USDC|USDT|PYUSD|EURC|USDB)$'
+  _globals['_MONEY'].fields_by_name['micros']._loaded_options = None
+  _globals['_MONEY'].fields_by_name['micros']._serialized_options = b'\272H\r\"\013\030\200\200\232\246\352\257\343\001(\000'
   _globals['_GETBALANCEREQUEST'].fields_by_name['consumer_id']._loaded_options = None
   _globals['_GETBALANCEREQUEST'].fields_by_name['consumer_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_GETBALANCEREQUEST'].fields_by_name['asset']._loaded_options = None
-  _globals['_GETBALANCEREQUEST'].fields_by_name['asset']._serialized_options = b'\272H$r\037R\004USDCR\004USDTR\005PYUSDR\004EURCR\004USDB\330\001\001'
+  _globals['_GETBALANCEREQUEST'].fields_by_name['asset']._serialized_options = b'\272H\"r 2\036^(USDC|USDT|PYUSD|EURC|USDB)?$'
   _globals['_GETPORTFOLIOREQUEST'].fields_by_name['consumer_id']._loaded_options = None
   _globals['_GETPORTFOLIOREQUEST'].fields_by_name['consumer_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_WATCHBALANCESREQUEST'].fields_by_name['consumer_id']._loaded_options = None
   _globals['_WATCHBALANCESREQUEST'].fields_by_name['consumer_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_MONEY']._serialized_start=110
-  _globals['_MONEY']._serialized_end=201
-  _globals['_BALANCE']._serialized_start=204
-  _globals['_BALANCE']._serialized_end=439
-  _globals['_POSITION']._serialized_start=441
-  _globals['_POSITION']._serialized_end=495
-  _globals['_PORTFOLIOASSET']._serialized_start=498
-  _globals['_PORTFOLIOASSET']._serialized_end=709
-  _globals['_GETBALANCEREQUEST']._serialized_start=712
-  _globals['_GETBALANCEREQUEST']._serialized_end=840
-  _globals['_GETBALANCERESPONSE']._serialized_start=842
-  _globals['_GETBALANCERESPONSE']._serialized_end=916
-  _globals['_GETPORTFOLIOREQUEST']._serialized_start=918
-  _globals['_GETPORTFOLIOREQUEST']._serialized_end=985
-  _globals['_GETPORTFOLIORESPONSE']._serialized_start=988
-  _globals['_GETPORTFOLIORESPONSE']._serialized_end=1248
-  _globals['_WATCHBALANCESREQUEST']._serialized_start=1250
-  _globals['_WATCHBALANCESREQUEST']._serialized_end=1318
-  _globals['_WATCHBALANCESRESPONSE']._serialized_start=1321
-  _globals['_WATCHBALANCESRESPONSE']._serialized_end=1529
-  _globals['_BALANCESNAPSHOT']._serialized_start=1531
-  _globals['_BALANCESNAPSHOT']._serialized_end=1602
-  _globals['_HEARTBEAT']._serialized_start=1604
-  _globals['_HEARTBEAT']._serialized_end=1663
+  _globals['_MONEY']._serialized_end=219
+  _globals['_BALANCE']._serialized_start=222
+  _globals['_BALANCE']._serialized_end=457
+  _globals['_POSITION']._serialized_start=459
+  _globals['_POSITION']._serialized_end=513
+  _globals['_PORTFOLIOASSET']._serialized_start=516
+  _globals['_PORTFOLIOASSET']._serialized_end=727
+  _globals['_GETBALANCEREQUEST']._serialized_start=729
+  _globals['_GETBALANCEREQUEST']._serialized_end=855
+  _globals['_GETBALANCERESPONSE']._serialized_start=857
+  _globals['_GETBALANCERESPONSE']._serialized_end=931
+  _globals['_GETPORTFOLIOREQUEST']._serialized_start=933
+  _globals['_GETPORTFOLIOREQUEST']._serialized_end=1000
+  _globals['_GETPORTFOLIORESPONSE']._serialized_start=1003
+  _globals['_GETPORTFOLIORESPONSE']._serialized_end=1263
+  _globals['_WATCHBALANCESREQUEST']._serialized_start=1265
+  _globals['_WATCHBALANCESREQUEST']._serialized_end=1333
+  _globals['_WATCHBALANCESRESPONSE']._serialized_start=1336
+  _globals['_WATCHBALANCESRESPONSE']._serialized_end=1544
+  _globals['_BALANCESNAPSHOT']._serialized_start=1546
+  _globals['_BALANCESNAPSHOT']._serialized_end=1617
+  _globals['_HEARTBEAT']._serialized_start=1619
+  _globals['_HEARTBEAT']._serialized_end=1678
 # @@protoc_insertion_point(module_scope)

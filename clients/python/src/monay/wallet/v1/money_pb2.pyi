@@ -26,10 +26,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Money(_message.Message):
-    """An amount of one asset. 12.34 USDC is {asset: "USDC", micros: 12340000}.
-
-    In requests the amount is never negative; in answers a difference may be.
-    """
+    """An amount of one asset. 12.34 USDC is {asset: "USDC", micros: 12340000}."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,6 +35,9 @@ class Money(_message.Message):
     asset: _builtins.str
     """USDC, USDT, PYUSD and USDB count as one US dollar each; EURC as one euro, at the reference rate."""
     micros: _builtins.int
+    """In requests from zero to a billion whole units; most requests want more than zero. In answers a difference may be
+    negative.
+    """
     def __init__(
         self,
         *,
@@ -74,8 +74,8 @@ class Balance(_message.Message):
     held_micros: _builtins.int
     """Reserved for withdrawals that are on their way. Ends as posted (gone) or released (available again)."""
     settling_micros: _builtins.int
-    """How much of what came in still waits to be confirmed on a rail. It is part of `available_micros`: settlement is
-    the wallet's business and never makes a consumer wait.
+    """How much of what came in still waits to be confirmed on a rail. It is part of `available_micros`: settlement is the
+    wallet's business and never makes a consumer wait.
     """
     version: _builtins.int
     @_builtins.property

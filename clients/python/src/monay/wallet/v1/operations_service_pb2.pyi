@@ -3,11 +3,12 @@
 isort:skip_file
 Operations: what people who run the wallet need in order to see, stop, mend and prove.
 
-All calls take an operator's token. Each write says why, in `reason`, and is in the audit log with who did it, from
-where and when, in the same commit as its effect. All of it is meant to be used with grpcurl.
+All calls take an operator's token. Each write is in the audit log with who did it, from where, when and why, in the
+same commit as its effect. All of it is meant to be used with grpcurl.
 
 Errors. Beside those named below, any call may give the errors that ConsumerWalletService lists for any call, except
-WALLET_DISABLED: operations go on while the wallet is switched off.
+WALLET_DISABLED: operations go on while the wallet is switched off. Writes may give STATE_CONFLICT, when somebody
+else was faster.
 """
 
 from collections import abc as _abc
@@ -98,8 +99,8 @@ class _AttemptStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptS
     ATTEMPT_STATE_CONFIRMED: _AttemptState.ValueType  # 3
     ATTEMPT_STATE_DEAD: _AttemptState.ValueType  # 4
     """Proven never to happen. Only this opens the way for another attempt."""
-    ATTEMPT_STATE_REVERTED: _AttemptState.ValueType  # 5
-    """Happened, and failed: a final receipt says so."""
+    ATTEMPT_STATE_FAILED: _AttemptState.ValueType  # 5
+    """In a final block, with a failure: its fee was paid and nothing moved."""
 
 class AttemptState(_AttemptState, metaclass=_AttemptStateEnumTypeWrapper):
     """What is known about one attempt."""
@@ -111,8 +112,8 @@ ATTEMPT_STATE_BROADCAST: AttemptState.ValueType  # 2
 ATTEMPT_STATE_CONFIRMED: AttemptState.ValueType  # 3
 ATTEMPT_STATE_DEAD: AttemptState.ValueType  # 4
 """Proven never to happen. Only this opens the way for another attempt."""
-ATTEMPT_STATE_REVERTED: AttemptState.ValueType  # 5
-"""Happened, and failed: a final receipt says so."""
+ATTEMPT_STATE_FAILED: AttemptState.ValueType  # 5
+"""In a final block, with a failure: its fee was paid and nothing moved."""
 Global___AttemptState: _TypeAlias = AttemptState  # noqa: Y015
 
 class _AdjustmentState:
@@ -205,7 +206,9 @@ class GetLedgerProofResponse(_message.Message):
     def age(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def block(self) -> Global___ProofBlock:
-        """The final block of the chain that all positions were compared at."""
+        """The final block at which positions on the chain were compared. Other rails have no blocks and are compared as of
+        proof_time.
+        """
 
     @_builtins.property
     def rails(self) -> _containers.RepeatedCompositeFieldContainer[Global___RailTotal]:
@@ -310,7 +313,7 @@ class LedgerTotal(_message.Message):
     IN_SETTLEMENT_MICROS_FIELD_NUMBER: _builtins.int
     asset: _builtins.str
     sum_micros: _builtins.int
-    """Sum of all postings over all accounts, those of the house included. Zero, always."""
+    """Sum of all postings over all accounts, the operator's included. Zero, always."""
     consumers_micros: _builtins.int
     """What the ledger owes consumers."""
     in_settlement_micros: _builtins.int
@@ -913,7 +916,7 @@ Global___ResumeProviderResponse: _TypeAlias = ResumeProviderResponse  # noqa: Y0
 
 @_typing.final
 class Account(_message.Message):
-    """An account of the ledger: a consumer's available money, or one of the house's accounts."""
+    """An account of the ledger: a consumer's available money, or one of the operator's accounts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

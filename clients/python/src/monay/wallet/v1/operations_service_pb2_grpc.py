@@ -121,11 +121,12 @@ class OperationsServiceServicer:
     def GetLedgerProof(self, request, context):
         """Shows that every consumer's balance is backed.
 
-        A proof compares, at one final block: the sum of all postings, which is zero; each balance with its entries; for every
-        holder and asset, the operator included, what the ledger owes with what stands on the rails and what is on its way; and
-        each position with what the chain says. Every difference is a break, and is listed. Nothing is repaired here.
+        A proof compares, at one final block: the sum of all postings, which is zero; each balance with its entries; for
+        every holder and asset, the operator included, what the ledger owes with what stands on the rails and what is on
+        its way; and each position with what the chain says. Every difference is a break, and is listed. Nothing is
+        repaired here.
 
-        Workers make a proof every minute and this answers the latest. With `refresh` it waits for a new one, within the
+        Workers make proofs continuously and this answers the latest. With `refresh` it waits for a new one, within the
         caller's deadline.
 
         Errors: PROOF_TOO_OLD if the latest is older than allowed.
@@ -179,8 +180,8 @@ class OperationsServiceServicer:
     def ErasePersonalData(self, request, context):
         """Erases what is known about a person, for good, and closes the wallet.
 
-        Email, phone, name, handle and bank accounts go; transactions, postings and the audit log stay, under an id that leads
-        to nobody. The wallet has to be empty and settled. Idempotent by nature.
+        Email, phone, name, handle and bank accounts go; transactions, postings and the audit log stay, under an id that
+        leads to nobody. The wallet has to be empty and settled. Idempotent by nature.
 
         Errors: CONSUMER_NOT_FOUND, WALLET_NOT_EMPTY.
         """
@@ -204,8 +205,8 @@ class OperationsServiceServicer:
     def RetrySettlement(self, request, context):
         """Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
 
-        It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature: an
-        item that waits already is answered as it is.
+        It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
+        an item that waits already is answered as it is.
 
         Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
         """
@@ -238,10 +239,11 @@ class OperationsServiceServicer:
 
         Proposes a posting between two accounts, to correct what only people can judge: a refund, a loss, a found break.
 
-        Nothing moves until another operator approves it; it expires after seven days. If it stands in for a settlement item
-        that cannot go on, `cancel_item_id` names the item, and both happen in one commit. Idempotent by request_id.
+        Nothing moves until another operator approves it; it expires after seven days. If it stands in for a settlement
+        item that cannot go on, `cancel_item_id` names the item, and both happen in one commit. Idempotent by request_id.
 
-        Errors: CONSUMER_NOT_FOUND, SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
+        Errors: CONSUMER_NOT_FOUND, SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE, INSUFFICIENT_FUNDS,
+        IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,8 +264,8 @@ class OperationsServiceServicer:
     def SetReferenceRate(self, request, context):
         """Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 
-        It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused. Idempotent by
-        nature.
+        It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
+        Idempotent by nature.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -283,8 +285,8 @@ class OperationsServiceServicer:
     def VerifyAudit(self, request, context):
         """Recomputes the hash chain of the audit log and tells what does not fit: a record altered, missing or moved.
 
-        A worker chains new records within seconds; the answer says how far the chain reaches. It reads the whole range that
-        was asked for, so give it a deadline to match.
+        A worker chains new records within seconds; the answer says how far the chain reaches. It reads the whole range
+        that was asked for, so give it a deadline to match.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,11 +3,12 @@
 isort:skip_file
 Operations: what people who run the wallet need in order to see, stop, mend and prove.
 
-All calls take an operator's token. Each write says why, in `reason`, and is in the audit log with who did it, from
-where and when, in the same commit as its effect. All of it is meant to be used with grpcurl.
+All calls take an operator's token. Each write is in the audit log with who did it, from where, when and why, in the
+same commit as its effect. All of it is meant to be used with grpcurl.
 
 Errors. Beside those named below, any call may give the errors that ConsumerWalletService lists for any call, except
-WALLET_DISABLED: operations go on while the wallet is switched off.
+WALLET_DISABLED: operations go on while the wallet is switched off. Writes may give STATE_CONFLICT, when somebody
+else was faster.
 """
 
 from collections import abc as _abc
@@ -28,11 +29,12 @@ class OperationsServiceStub:
     GetLedgerProof: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.GetLedgerProofRequest, _operations_service_pb2.GetLedgerProofResponse]
     """Shows that every consumer's balance is backed.
 
-    A proof compares, at one final block: the sum of all postings, which is zero; each balance with its entries; for every
-    holder and asset, the operator included, what the ledger owes with what stands on the rails and what is on its way; and
-    each position with what the chain says. Every difference is a break, and is listed. Nothing is repaired here.
+    A proof compares, at one final block: the sum of all postings, which is zero; each balance with its entries; for
+    every holder and asset, the operator included, what the ledger owes with what stands on the rails and what is on
+    its way; and each position with what the chain says. Every difference is a break, and is listed. Nothing is
+    repaired here.
 
-    Workers make a proof every minute and this answers the latest. With `refresh` it waits for a new one, within the
+    Workers make proofs continuously and this answers the latest. With `refresh` it waits for a new one, within the
     caller's deadline.
 
     Errors: PROOF_TOO_OLD if the latest is older than allowed.
@@ -66,8 +68,8 @@ class OperationsServiceStub:
     ErasePersonalData: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ErasePersonalDataRequest, _operations_service_pb2.ErasePersonalDataResponse]
     """Erases what is known about a person, for good, and closes the wallet.
 
-    Email, phone, name, handle and bank accounts go; transactions, postings and the audit log stay, under an id that leads
-    to nobody. The wallet has to be empty and settled. Idempotent by nature.
+    Email, phone, name, handle and bank accounts go; transactions, postings and the audit log stay, under an id that
+    leads to nobody. The wallet has to be empty and settled. Idempotent by nature.
 
     Errors: CONSUMER_NOT_FOUND, WALLET_NOT_EMPTY.
     """
@@ -83,8 +85,8 @@ class OperationsServiceStub:
     RetrySettlement: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.RetrySettlementRequest, _operations_service_pb2.RetrySettlementResponse]
     """Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
 
-    It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature: an
-    item that waits already is answered as it is.
+    It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
+    an item that waits already is answered as it is.
 
     Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
     """
@@ -105,10 +107,11 @@ class OperationsServiceStub:
 
     Proposes a posting between two accounts, to correct what only people can judge: a refund, a loss, a found break.
 
-    Nothing moves until another operator approves it; it expires after seven days. If it stands in for a settlement item
-    that cannot go on, `cancel_item_id` names the item, and both happen in one commit. Idempotent by request_id.
+    Nothing moves until another operator approves it; it expires after seven days. If it stands in for a settlement
+    item that cannot go on, `cancel_item_id` names the item, and both happen in one commit. Idempotent by request_id.
 
-    Errors: CONSUMER_NOT_FOUND, SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
+    Errors: CONSUMER_NOT_FOUND, SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE, INSUFFICIENT_FUNDS,
+    IDEMPOTENCY_KEY_REUSED.
     """
     ApproveAdjustment: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ApproveAdjustmentRequest, _operations_service_pb2.ApproveAdjustmentResponse]
     """Approves another operator's proposal and books it in the same commit. Funds are judged now.
@@ -121,8 +124,8 @@ class OperationsServiceStub:
     SetReferenceRate: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.SetReferenceRateRequest, _operations_service_pb2.SetReferenceRateResponse]
     """Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 
-    It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused. Idempotent by
-    nature.
+    It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
+    Idempotent by nature.
     """
     ListAudit: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListAuditRequest, _operations_service_pb2.ListAuditResponse]
     """The record.
@@ -134,8 +137,8 @@ class OperationsServiceStub:
     VerifyAudit: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.VerifyAuditRequest, _operations_service_pb2.VerifyAuditResponse]
     """Recomputes the hash chain of the audit log and tells what does not fit: a record altered, missing or moved.
 
-    A worker chains new records within seconds; the answer says how far the chain reaches. It reads the whole range that
-    was asked for, so give it a deadline to match.
+    A worker chains new records within seconds; the answer says how far the chain reaches. It reads the whole range
+    that was asked for, so give it a deadline to match.
     """
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -151,11 +154,12 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.GetLedgerProofResponse]:
         """Shows that every consumer's balance is backed.
 
-        A proof compares, at one final block: the sum of all postings, which is zero; each balance with its entries; for every
-        holder and asset, the operator included, what the ledger owes with what stands on the rails and what is on its way; and
-        each position with what the chain says. Every difference is a break, and is listed. Nothing is repaired here.
+        A proof compares, at one final block: the sum of all postings, which is zero; each balance with its entries; for
+        every holder and asset, the operator included, what the ledger owes with what stands on the rails and what is on
+        its way; and each position with what the chain says. Every difference is a break, and is listed. Nothing is
+        repaired here.
 
-        Workers make a proof every minute and this answers the latest. With `refresh` it waits for a new one, within the
+        Workers make proofs continuously and this answers the latest. With `refresh` it waits for a new one, within the
         caller's deadline.
 
         Errors: PROOF_TOO_OLD if the latest is older than allowed.
@@ -219,8 +223,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.ErasePersonalDataResponse]:
         """Erases what is known about a person, for good, and closes the wallet.
 
-        Email, phone, name, handle and bank accounts go; transactions, postings and the audit log stay, under an id that leads
-        to nobody. The wallet has to be empty and settled. Idempotent by nature.
+        Email, phone, name, handle and bank accounts go; transactions, postings and the audit log stay, under an id that
+        leads to nobody. The wallet has to be empty and settled. Idempotent by nature.
 
         Errors: CONSUMER_NOT_FOUND, WALLET_NOT_EMPTY.
         """
@@ -248,8 +252,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.RetrySettlementResponse]:
         """Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
 
-        It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature: an
-        item that waits already is answered as it is.
+        It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
+        an item that waits already is answered as it is.
 
         Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
         """
@@ -288,10 +292,11 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Proposes a posting between two accounts, to correct what only people can judge: a refund, a loss, a found break.
 
-        Nothing moves until another operator approves it; it expires after seven days. If it stands in for a settlement item
-        that cannot go on, `cancel_item_id` names the item, and both happen in one commit. Idempotent by request_id.
+        Nothing moves until another operator approves it; it expires after seven days. If it stands in for a settlement
+        item that cannot go on, `cancel_item_id` names the item, and both happen in one commit. Idempotent by request_id.
 
-        Errors: CONSUMER_NOT_FOUND, SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
+        Errors: CONSUMER_NOT_FOUND, SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE, INSUFFICIENT_FUNDS,
+        IDEMPOTENCY_KEY_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -316,8 +321,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.SetReferenceRateResponse]:
         """Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 
-        It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused. Idempotent by
-        nature.
+        It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
+        Idempotent by nature.
         """
 
     @_abc_1.abstractmethod
@@ -341,8 +346,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.VerifyAuditResponse]:
         """Recomputes the hash chain of the audit log and tells what does not fit: a record altered, missing or moved.
 
-        A worker chains new records within seconds; the answer says how far the chain reaches. It reads the whole range that
-        was asked for, so give it a deadline to match.
+        A worker chains new records within seconds; the answer says how far the chain reaches. It reads the whole range
+        that was asked for, so give it a deadline to match.
         """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _aio.Server) -> None: ...

@@ -402,7 +402,9 @@ class GetHealthResponse(_message.Message):
     DATABASE_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     status: _builtins.str
-    """"healthy"; "degraded" if a provider or the cache is away, which no consumer notices; "unhealthy" if the database is."""
+    """"healthy"; "degraded" if a provider or the cache is away, which no consumer notices; "unhealthy" if the database
+    is.
+    """
     database: _builtins.str
     """"connected" or "disconnected"."""
     cache: _builtins.str

@@ -27,7 +27,7 @@ from monay.wallet.v1 import access_pb2 as monay_dot_wallet_dot_v1_dot_access__pb
 from monay.wallet.v1 import money_pb2 as monay_dot_wallet_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%monay/wallet/v1/sandbox_service.proto\x12\x0fmonay.wallet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cmonay/wallet/v1/access.proto\x1a\x1bmonay/wallet/v1/money.proto\"\x98\x02\n\rFaucetRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12\xac\x01\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x16.monay.wallet.v1.MoneyB|\xbaHy\xba\x01s\n\x0f\x61mount.positive\x12,must be more than zero and at most a billion\x1a\x32this.micros > 0 && this.micros <= 1000000000000000\xc8\x01\x01R\x06\x61mount\"\x83\x01\n\x0e\x46\x61ucetResponse\x12\x18\n\x07\x61\x64\x64ress\x18\x01 \x01(\tR\x07\x61\x64\x64ress\x12\x34\n\x16\x63hain_transaction_hash\x18\x02 \x01(\tR\x14\x63hainTransactionHash\x12!\n\x0c\x62lock_number\x18\x03 \x01(\x03R\x0b\x62lockNumber2s\n\x0eSandboxService\x12\x61\n\x06\x46\x61ucet\x12\x1e.monay.wallet.v1.FaucetRequest\x1a\x1f.monay.wallet.v1.FaucetResponse\"\x16\xea\xf9\x18\x12\n\x0cwallet:write\x12\x02\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%monay/wallet/v1/sandbox_service.proto\x12\x0fmonay.wallet.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cmonay/wallet/v1/access.proto\x1a\x1bmonay/wallet/v1/money.proto\"\xde\x01\n\rFaucetRequest\x12,\n\x0b\x63onsumer_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\nconsumerId\x12*\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\x12s\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x16.monay.wallet.v1.MoneyBC\xbaH@\xba\x01:\n\x0f\x61mount.positive\x12\x16must be more than zero\x1a\x0fthis.micros > 0\xc8\x01\x01R\x06\x61mount\"\x83\x01\n\x0e\x46\x61ucetResponse\x12\x18\n\x07\x61\x64\x64ress\x18\x01 \x01(\tR\x07\x61\x64\x64ress\x12\x34\n\x16\x63hain_transaction_hash\x18\x02 \x01(\tR\x14\x63hainTransactionHash\x12!\n\x0c\x62lock_number\x18\x03 \x01(\x03R\x0b\x62lockNumber2s\n\x0eSandboxService\x12\x61\n\x06\x46\x61ucet\x12\x1e.monay.wallet.v1.FaucetRequest\x1a\x1f.monay.wallet.v1.FaucetResponse\"\x16\xea\xf9\x18\x12\n\x0cwallet:write\x12\x02\x01\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAUCETREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_FAUCETREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_FAUCETREQUEST'].fields_by_name['amount']._loaded_options = None
-  _globals['_FAUCETREQUEST'].fields_by_name['amount']._serialized_options = b'\272Hy\272\001s\n\017amount.positive\022,must be more than zero and at most a billion\0322this.micros > 0 && this.micros <= 1000000000000000\310\001\001'
+  _globals['_FAUCETREQUEST'].fields_by_name['amount']._serialized_options = b'\272H@\272\001:\n\017amount.positive\022\026must be more than zero\032\017this.micros > 0\310\001\001'
   _globals['_SANDBOXSERVICE'].methods_by_name['Faucet']._loaded_options = None
   _globals['_SANDBOXSERVICE'].methods_by_name['Faucet']._serialized_options = b'\352\371\030\022\n\014wallet:write\022\002\001\002'
   _globals['_FAUCETREQUEST']._serialized_start=147
-  _globals['_FAUCETREQUEST']._serialized_end=427
-  _globals['_FAUCETRESPONSE']._serialized_start=430
-  _globals['_FAUCETRESPONSE']._serialized_end=561
-  _globals['_SANDBOXSERVICE']._serialized_start=563
-  _globals['_SANDBOXSERVICE']._serialized_end=678
+  _globals['_FAUCETREQUEST']._serialized_end=369
+  _globals['_FAUCETRESPONSE']._serialized_start=372
+  _globals['_FAUCETRESPONSE']._serialized_end=503
+  _globals['_SANDBOXSERVICE']._serialized_start=505
+  _globals['_SANDBOXSERVICE']._serialized_end=620
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,8 @@
 isort:skip_file
 Transactions: what happened in a wallet, and how each became true on a rail.
 
-A transaction is written once, in the ledger, and never edited; what undoes it is another transaction. What does
-change is its settlement, which follows behind and which nobody has to wait for.
+What happened stays in the ledger as it was written; what undoes it is another transaction. What goes on is its
+settlement, which follows behind and which nobody has to wait for.
 """
 
 from collections import abc as _abc
@@ -43,7 +43,7 @@ class _TransactionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trans
     TRANSACTION_KIND_REFUND: _TransactionKind.ValueType  # 6
     """A received transfer given back by who received it."""
     TRANSACTION_KIND_REVERSAL: _TransactionKind.ValueType  # 7
-    """The house undoes a transaction: a payout that the bank returned, for instance."""
+    """The operator undoes a transaction: a payout that the bank returned, for instance."""
     TRANSACTION_KIND_ADJUSTMENT: _TransactionKind.ValueType  # 8
     """Proposed by one operator and approved by another."""
 
@@ -61,7 +61,7 @@ TRANSACTION_KIND_SWAP: TransactionKind.ValueType  # 5
 TRANSACTION_KIND_REFUND: TransactionKind.ValueType  # 6
 """A received transfer given back by who received it."""
 TRANSACTION_KIND_REVERSAL: TransactionKind.ValueType  # 7
-"""The house undoes a transaction: a payout that the bank returned, for instance."""
+"""The operator undoes a transaction: a payout that the bank returned, for instance."""
 TRANSACTION_KIND_ADJUSTMENT: TransactionKind.ValueType  # 8
 """Proposed by one operator and approved by another."""
 Global___TransactionKind: _TypeAlias = TransactionKind  # noqa: Y015
@@ -127,21 +127,23 @@ class _SettlementStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Settl
     SETTLEMENT_STATE_UNSPECIFIED: _SettlementState.ValueType  # 0
     SETTLEMENT_STATE_PENDING: _SettlementState.ValueType  # 1
     """Waits for its turn: movements of one sender settle in the sender's order."""
-    SETTLEMENT_STATE_SIGNED: _SettlementState.ValueType  # 2
+    SETTLEMENT_STATE_CLAIMED: _SettlementState.ValueType  # 2
+    """A worker prepares an attempt. None exists yet."""
+    SETTLEMENT_STATE_SIGNED: _SettlementState.ValueType  # 3
     """An attempt is signed and stored. It may already be out, so nothing else is tried in its stead."""
-    SETTLEMENT_STATE_BROADCAST: _SettlementState.ValueType  # 3
+    SETTLEMENT_STATE_BROADCAST: _SettlementState.ValueType  # 4
     """A node or provider took it."""
-    SETTLEMENT_STATE_CONFIRMED: _SettlementState.ValueType  # 4
+    SETTLEMENT_STATE_CONFIRMED: _SettlementState.ValueType  # 5
     """Final, and its event was checked against what was meant. Nothing changes it any more."""
-    SETTLEMENT_STATE_FAILED: _SettlementState.ValueType  # 5
+    SETTLEMENT_STATE_FAILED: _SettlementState.ValueType  # 6
     """Refused for good. An operator decides what follows; a withdrawal's hold has been released."""
-    SETTLEMENT_STATE_BLOCKED: _SettlementState.ValueType  # 6
+    SETTLEMENT_STATE_BLOCKED: _SettlementState.ValueType  # 7
     """Cannot go on without an operator, for instance because a token's policy forbids a party."""
-    SETTLEMENT_STATE_INDETERMINATE: _SettlementState.ValueType  # 7
+    SETTLEMENT_STATE_INDETERMINATE: _SettlementState.ValueType  # 8
     """It may or may not have happened, and nothing proves either yet. It waits: a second attempt could pay twice."""
-    SETTLEMENT_STATE_CANCELLED: _SettlementState.ValueType  # 8
+    SETTLEMENT_STATE_CANCELLED: _SettlementState.ValueType  # 9
     """Will not settle, because an operator's adjustment took its place."""
-    SETTLEMENT_STATE_NOT_NEEDED: _SettlementState.ValueType  # 9
+    SETTLEMENT_STATE_NOT_NEEDED: _SettlementState.ValueType  # 10
     """There is nothing to settle: the money came in on the rail where it stays."""
 
 class SettlementState(_SettlementState, metaclass=_SettlementStateEnumTypeWrapper):
@@ -150,21 +152,23 @@ class SettlementState(_SettlementState, metaclass=_SettlementStateEnumTypeWrappe
 SETTLEMENT_STATE_UNSPECIFIED: SettlementState.ValueType  # 0
 SETTLEMENT_STATE_PENDING: SettlementState.ValueType  # 1
 """Waits for its turn: movements of one sender settle in the sender's order."""
-SETTLEMENT_STATE_SIGNED: SettlementState.ValueType  # 2
+SETTLEMENT_STATE_CLAIMED: SettlementState.ValueType  # 2
+"""A worker prepares an attempt. None exists yet."""
+SETTLEMENT_STATE_SIGNED: SettlementState.ValueType  # 3
 """An attempt is signed and stored. It may already be out, so nothing else is tried in its stead."""
-SETTLEMENT_STATE_BROADCAST: SettlementState.ValueType  # 3
+SETTLEMENT_STATE_BROADCAST: SettlementState.ValueType  # 4
 """A node or provider took it."""
-SETTLEMENT_STATE_CONFIRMED: SettlementState.ValueType  # 4
+SETTLEMENT_STATE_CONFIRMED: SettlementState.ValueType  # 5
 """Final, and its event was checked against what was meant. Nothing changes it any more."""
-SETTLEMENT_STATE_FAILED: SettlementState.ValueType  # 5
+SETTLEMENT_STATE_FAILED: SettlementState.ValueType  # 6
 """Refused for good. An operator decides what follows; a withdrawal's hold has been released."""
-SETTLEMENT_STATE_BLOCKED: SettlementState.ValueType  # 6
+SETTLEMENT_STATE_BLOCKED: SettlementState.ValueType  # 7
 """Cannot go on without an operator, for instance because a token's policy forbids a party."""
-SETTLEMENT_STATE_INDETERMINATE: SettlementState.ValueType  # 7
+SETTLEMENT_STATE_INDETERMINATE: SettlementState.ValueType  # 8
 """It may or may not have happened, and nothing proves either yet. It waits: a second attempt could pay twice."""
-SETTLEMENT_STATE_CANCELLED: SettlementState.ValueType  # 8
+SETTLEMENT_STATE_CANCELLED: SettlementState.ValueType  # 9
 """Will not settle, because an operator's adjustment took its place."""
-SETTLEMENT_STATE_NOT_NEEDED: SettlementState.ValueType  # 9
+SETTLEMENT_STATE_NOT_NEEDED: SettlementState.ValueType  # 10
 """There is nothing to settle: the money came in on the rail where it stays."""
 Global___SettlementState: _TypeAlias = SettlementState  # noqa: Y015
 
@@ -245,7 +249,7 @@ class Transaction(_message.Message):
 
     @_builtins.property
     def counterparty(self) -> Global___Counterparty:
-        """Unset for swaps and adjustments, whose other side is the house."""
+        """Unset for swaps and adjustments, whose other side is the operator."""
 
     @_builtins.property
     def bought(self) -> _money_pb2.Money:

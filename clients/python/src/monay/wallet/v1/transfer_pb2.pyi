@@ -408,7 +408,9 @@ class TransferResponse(_message.Message):
     BALANCE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
-    """True if this is the stored answer of an earlier call with the same request_id. The balance is the present one."""
+    """True if this is the stored answer of an earlier call with the same request_id. The balance is the one of that time,
+    as its version says.
+    """
     @_builtins.property
     def transaction(self) -> _transaction_pb2.Transaction: ...
     @_builtins.property
@@ -694,7 +696,7 @@ class SwapQuote(_message.Message):
     def buy(self) -> _money_pb2.Money: ...
     @_builtins.property
     def spread(self) -> _money_pb2.Money:
-        """The house's share, already taken out of `buy`."""
+        """What the operator earns by it, already taken out of `buy`."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
