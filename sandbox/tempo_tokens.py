@@ -76,7 +76,7 @@ def dev_key(account: int) -> bytes:
 
 async def seed(rpc_url: str, *, operator_key: bytes, fee_payer_key: bytes) -> SeededTokens:
     """Bring the chain to where the wallet can start, from whatever state it is in."""
-    async with _endpoint(rpc_url) as endpoint:
+    async with open_endpoint(rpc_url) as endpoint:
         chain_id = int(await endpoint.call("eth_chainId", []), 16)
         seeder = _Seeder(endpoint, chain_id, operator_key=operator_key, fee_payer_key=fee_payer_key)
         tokens = await seeder.token_addresses()
@@ -91,9 +91,24 @@ async def faucet(rpc_url: str, seeded: SeededTokens, *, to: str, asset: Asset, m
     """Pay somebody from the outside account with a real transfer; returns its hash once it stands in a block."""
     tokens = Tokens(seeded.tokens)
     terms = ChainTerms(seeded.chain_id, tokens, tokens.address(Asset.USDC))
-    async with _endpoint(rpc_url) as endpoint:
+    async with open_endpoint(rpc_url) as endpoint:
         endpoints = Endpoints([endpoint], clock=SystemClock(), max_head_drift=timedelta(seconds=3))
         return await TempoFaucet(endpoints, terms, key=seeded.outside_key).fund(to, asset, micros)
+
+
+async def run_calls(
+    endpoint: Endpoint, chain_id: int, calls: Sequence[tuple[str, bytes]], *, key: bytes, gas: int
+) -> str:
+    """Run any calls as one transaction of the key's owner, who pays in pathUSD, and wait until it stands in a block."""
+    head: dict[str, Any] = await endpoint.call("eth_getBlockByNumber", ["latest", False])
+    transaction = build(
+        [Call(to=address_bytes(target), value=0, data=data) for target, data in calls],
+        ChainTerms(chain_id, Tokens({}), PATH_USD),
+        valid_before=block_time(head) + timedelta(seconds=25),
+        sponsored=False,
+        gas_limit=gas,
+    )
+    return await send(endpoint, transaction.sign(key.hex()).encode())
 
 
 def _dollar_tokens(tokens: dict[Asset, str]) -> list[str]:
@@ -102,7 +117,8 @@ def _dollar_tokens(tokens: dict[Asset, str]) -> list[str]:
 
 
 @asynccontextmanager
-async def _endpoint(rpc_url: str) -> AsyncIterator[Endpoint]:
+async def open_endpoint(rpc_url: str) -> AsyncIterator[Endpoint]:
+    """One connection set to one node, for the length of a tool's run."""
     endpoint = Endpoint(rpc_url, api_key=None, timeout=timedelta(seconds=10), clock=SystemClock())
     try:
         yield endpoint
@@ -124,8 +140,7 @@ class _Seeder:
     """The steps, over one endpoint."""
 
     def __init__(self, endpoint: Endpoint, chain_id: int, *, operator_key: bytes, fee_payer_key: bytes) -> None:
-        self._endpoint = endpoint
-        self._terms = ChainTerms(chain_id, Tokens({}), PATH_USD)
+        self._endpoint, self._chain_id = endpoint, chain_id
         self._operator_key, self._operator = operator_key, address_of(operator_key)
         self._fee_payer = address_of(fee_payer_key)
         self._market_maker = address_of(dev_key(_MARKET_MAKER_ACCOUNT))
@@ -213,12 +228,4 @@ class _Seeder:
         return int(await self._view(target, data), 16)
 
     async def _run(self, calls: Sequence[tuple[str, bytes]], *, key: bytes, gas: int) -> None:
-        head: dict[str, Any] = await self._endpoint.call("eth_getBlockByNumber", ["latest", False])
-        transaction = build(
-            [Call(to=address_bytes(target), value=0, data=data) for target, data in calls],
-            self._terms,
-            valid_before=block_time(head) + timedelta(seconds=25),
-            sponsored=False,
-            gas_limit=gas,
-        )
-        await send(self._endpoint, transaction.sign(key.hex()).encode())
+        await run_calls(self._endpoint, self._chain_id, calls, key=key, gas=gas)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from domain.clock import Clock
 from domain.money import Asset
+from domain.settlement import AttemptKind
 from providers.base import (
     Accepted,
-    AttemptKind,
     Head,
     Movement,
     OutcomeUnknown,

@@ -8,9 +8,9 @@ from typing import Final
 
 from domain.clock import Clock
 from domain.money import Asset
+from domain.settlement import AttemptKind
 from providers.base import (
     Accepted,
-    AttemptKind,
     Head,
     Movement,
     OutcomeUnknown,
