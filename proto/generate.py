@@ -52,7 +52,7 @@ def validate_proto() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         lock = ROOT / "deploy/locks/contract.txt"
         pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
-        run(*pip, "--no-deps", "--no-binary=:all:", "--require-hashes", "--dest", folder, "--requirement", lock)
+        run(*pip, "--no-deps", "--no-binary=protovalidate", "--require-hashes", "--dest", folder, "--requirement", lock)
         (archive,) = Path(folder).glob("*.tar.gz")
         with tarfile.open(archive) as package:
             (member,) = (name for name in package.getnames() if name.endswith(f"/proto/{VALIDATE_PROTO}"))

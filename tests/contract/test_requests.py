@@ -40,6 +40,11 @@ MOVES_MONEY = {
 # About no wallet, about one that does not exist yet, or about many.
 NOT_ABOUT_ONE_WALLET = {"Onboard", "SubmitTransfers", "GetProviderStatus", "GetHealth"}
 
+# Made by the server; whatever else comes is refused when it is taken apart.
+OPAQUE = {"page_token", "resume_cursor"}
+
+PACKAGE = "monay.wallet.v1"
+
 GUIDE = {
     "Onboard": ("post", "/api/consumer/onboard"),
     "Deposit": ("post", "/api/consumer/deposit"),
@@ -130,6 +135,16 @@ def fields_below(message: Descriptor, seen: frozenset[str] = frozenset()) -> set
         if field.message_type and field.message_type.full_name not in seen:
             found |= fields_below(field.message_type, seen | {field.message_type.full_name})
     return found
+
+
+def test_no_text_of_a_request_may_hold_control_characters(methods: list[MethodDescriptor]) -> None:
+    """Postgres stores no NUL, and a line break would forge a line of a statement."""
+    for method in methods:
+        for field in fields_below(method.input_type):
+            if field.type != FieldDescriptor.TYPE_STRING or field.name in OPAQUE or field.file.package != PACKAGE:
+                continue
+            message = GetMessageClass(field.containing_type)(**{field.name: "a\0b"})
+            assert field.name in broken_fields(message), field.full_name
 
 
 def test_the_guides_paths_are_annotated(methods: list[MethodDescriptor]) -> None:
