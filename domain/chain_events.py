@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from domain.identity import OPERATOR_HOLDERS, HolderId, is_consumer
 from domain.money import MAX_MICROS, Asset
-from domain.settlement import Candidate, ItemState
+from domain.settlement import IN_FLIGHT, Candidate, ItemState
 
 
 class Meaning(StrEnum):
@@ -74,7 +74,7 @@ def _settles(transfer: Transfer, expected: Expected) -> bool:
         else transfer.recipient_address == item.destination
     )
     same_money = transfer.asset is item.asset and transfer.micros == item.micros
-    return same_ends and same_money and transfer.transaction_hash in expected.references and expected.state not in FINAL
+    return same_ends and same_money and transfer.transaction_hash in expected.references and expected.state in IN_FLIGHT
 
 
 def _leaves_float(transfer: Transfer) -> bool:

@@ -1,0 +1,210 @@
+"""Reconciliation: the books against themselves, and against the chain at exactly the block they stand at.
+
+A proof checks that the ledger sums to zero, that each balance is the sum of its entries, that what is owed to each
+holder stands on the rails or is on its way (money rules 16 and 17), and that each position equals `balanceOf` at the
+watcher's cursor (rule 14). A difference is a break: counted, written down, shown by `GetLedgerProof`, never repaired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.clock import Clock, Entropy
+from domain.ledger import Break, Command
+from domain.money import Asset
+from providers.base import ChainReader, ProviderUnavailable
+from server.ledger_writer import LedgerWriter
+from storage import cursors, proofs
+from storage.cursors import Cursor
+from storage.database import Tx
+from storage.proofs import Difference, StandingAt
+
+log = structlog.get_logger()
+
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class EquationResult:
+    """One equation over all its holders."""
+
+    name: str
+    checked: int
+    differences: list[Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The state of the books at one moment and one finalized block."""
+
+    id: UUID
+    made_at: datetime
+    block_number: int | None
+    block_hash: str
+    block_time: datetime | None
+    halted_reason: str
+    ledger_sums: dict[Asset, int]
+    owed: dict[Asset, int]
+    """What the ledger owes consumers."""
+    in_settlement: dict[Asset, int]
+    standing: dict[Asset, int]
+    """Σ of our positions on the chain, beside what the chain says of the same addresses."""
+    on_chain: dict[Asset, int]
+    equations: list[EquationResult]
+    chain_note: str
+    """Why positions could not be compared with the chain this time; empty when they were."""
+
+    @property
+    def clean(self) -> bool:
+        """Nothing differs, and everything could be compared."""
+        sums = not any(self.ledger_sums.values())
+        return sums and not self.chain_note and not any(equation.differences for equation in self.equations)
+
+    def report(self) -> dict[str, Any]:
+        """The proof as it is stored and shown."""
+        shown = asdict(self)
+        shown.update(id=str(self.id), made_at=self.made_at.isoformat(), clean=self.clean)
+        shown["block_time"] = self.block_time.isoformat() if self.block_time else None
+        for equation in shown["equations"]:
+            for difference in equation["differences"]:
+                difference["holder"] = str(difference["holder"])
+        return shown
+
+
+class Reconciliation:
+    """Makes proofs, now and then or when asked."""
+
+    def __init__(
+        self,
+        *,
+        engine: AsyncEngine,
+        writer: LedgerWriter,
+        reader: ChainReader,
+        chain: str,
+        clock: Clock,
+        entropy: Entropy,
+        interval_seconds: float = 30.0,
+    ) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._reader = reader
+        self._chain = chain
+        self._clock = clock
+        self._entropy = entropy
+        self._interval_seconds = interval_seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """A proof every interval until `stop` is set."""
+        due = self._clock.monotonic()
+        while not stop.is_set():
+            if self._clock.monotonic() >= due:
+                await self.prove()
+                due = self._clock.monotonic() + self._interval_seconds
+            await self._clock.sleep(0.2)
+
+    async def prove(self) -> Proof:
+        """Check everything, store the result, and write a break for each difference."""
+        proof = await self._check()
+        async with self._engine.begin() as tx:
+            await proofs.store(tx, proof_id=proof.id, clean=proof.clean, report=proof.report(), now=proof.made_at)
+        found = self._breaks(proof)
+        if found:
+            await self._writer.submit(Command(breaks=tuple(found)))
+            log.error("reconciliation.breaks", count=len(found), first=str(found[0].facts))
+        return proof
+
+    async def _check(self) -> Proof:
+        async with self._engine.connect() as tx:
+            await tx.execution_options(isolation_level="REPEATABLE READ")
+            cursor = await cursors.read(tx, self._chain)
+            sums = await proofs.ledger_sums(tx)
+            entry_differences = await proofs.entry_differences(tx)
+            consumers, consumer_differences = await proofs.consumer_differences(tx)
+            operator_differences = await proofs.operator_differences(tx)
+            owed, in_settlement = await proofs.owed_to_consumers(tx), await proofs.in_settlement(tx)
+            standing = await self._standing(tx)
+        on_chain, note = await self._balances(cursor, standing)
+        chain_differences = [
+            Difference(position.holder, position.asset, position.micros, found)
+            for position, found in zip(standing, on_chain, strict=False)
+            if position.micros != found
+        ]
+        equations = [
+            EquationResult("balance_equals_entries", consumers, entry_differences),
+            EquationResult("rule_16_consumers", consumers, consumer_differences),
+            EquationResult("rule_17_operator", len(Asset), operator_differences),
+            EquationResult("custody_equals_chain", len(on_chain), chain_differences),
+        ]
+        return Proof(
+            id=self._entropy.uuid7(),
+            made_at=self._clock.now(),
+            block_number=cursor.number if cursor else None,
+            block_hash=cursor.hash if cursor else "",
+            block_time=cursor.block_time if cursor else None,
+            halted_reason=cursor.halted_reason if cursor else "",
+            ledger_sums=sums,
+            owed=owed,
+            in_settlement=in_settlement,
+            standing=_totals(standing, [position.micros for position in standing]),
+            on_chain=_totals(standing, on_chain),
+            equations=equations,
+            chain_note=note,
+        )
+
+    async def _standing(self, tx: Tx) -> list[StandingAt]:
+        """Every position, read in pages inside the proof's snapshot."""
+        found: list[StandingAt] = []
+        after = (UUID(int=0), "")
+        while page := await proofs.standing_on_tempo(tx, after=after, limit=PAGE):
+            found.extend(page)
+            after = (page[-1].holder, page[-1].asset)
+        return found
+
+    async def _balances(self, cursor: Cursor | None, standing: Sequence[StandingAt]) -> tuple[list[int], str]:
+        """What the chain says of each position at the cursor's block, or nothing and why."""
+        if cursor is None:
+            return [], "the watcher has not started"
+        found: dict[tuple[str, Asset], int] = {}
+        try:
+            for asset in Asset:
+                addresses = [position.address for position in standing if position.asset is asset]
+                for start in range(0, len(addresses), PAGE):
+                    page = addresses[start : start + PAGE]
+                    balances = await self._reader.balances(page, asset, at_block=cursor.number)
+                    found.update({(address, asset): micros for address, micros in balances.items()})
+        except ProviderUnavailable as fault:
+            return [], f"the chain could not be asked: {fault}"[:300]
+        return [found[position.address, position.asset] for position in standing], ""
+
+    def _breaks(self, proof: Proof) -> list[Break]:
+        found = [
+            Break(
+                self._entropy.uuid7(),
+                equation.name,
+                f"{difference.holder}:{difference.asset}",
+                {"expected": str(difference.expected), "found": str(difference.found), "proof": str(proof.id)},
+            )
+            for equation in proof.equations
+            for difference in equation.differences
+        ]
+        found += [
+            Break(self._entropy.uuid7(), "ledger_sum", str(asset), {"sum": str(micros), "proof": str(proof.id)})
+            for asset, micros in proof.ledger_sums.items()
+            if micros
+        ]
+        return found
+
+
+def _totals(standing: Sequence[StandingAt], micros: Sequence[int]) -> dict[Asset, int]:
+    totals: dict[Asset, int] = {}
+    for position, amount in zip(standing, micros, strict=False):
+        totals[position.asset] = totals.get(position.asset, 0) + amount
+    return totals
