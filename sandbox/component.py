@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+LAST_LINES = 15
 TIED = Path(__file__).with_name("tied.py")
 
 
@@ -71,6 +72,7 @@ class Component:
         self.port = port
         self.process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
+        self._log_start = 0
 
     @property
     def url(self) -> str:
@@ -111,7 +113,7 @@ class Component:
         deadline = time.monotonic() + self.start_seconds
         while not self.ready():
             if self.exit_code is not None:
-                raise Refused(f"{self.name} ended at its start (exit code {self.exit_code}){self.last_words()}")
+                raise Refused(f"{self.name} ended at its start, {self.ending()}")
             if time.monotonic() > deadline:
                 raise Refused(f"{self.name} was not ready after {self.start_seconds:.0f} seconds; see {self.log_file}.")
             time.sleep(0.01)
@@ -120,6 +122,15 @@ class Component:
     def exit_code(self) -> int | None:
         """How the program ended; None while it runs, or before it was started."""
         return self.process.poll() if self.process else None
+
+    def ending(self) -> str:
+        """How it ended, for a person: the exit code or signal, and what it said since its start."""
+        code = self.exit_code or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        with contextlib.suppress(OSError):
+            said = self.log_file.read_bytes()[self._log_start :].decode(errors="replace").strip().splitlines()
+            return "\n  ".join([f"{how}; its last words in {self.log_file}:", *said[-LAST_LINES:]])
+        return f"{how}; see {self.log_file}."
 
     def stop(self) -> None:
         """End the program as it likes to be ended, then whatever is left of its process group."""
@@ -175,6 +186,7 @@ class Component:
         """Start the program in the working folder, tied to the life of this process."""
         tie = [sys.executable, "-I", "-S", str(TIED), str(os.getpid()), str(int(self.stop_signal)), user]
         with self.log_file.open("ab") as log:
+            self._log_start = log.tell()
             self.process = subprocess.Popen(
                 [*tie, *program],
                 cwd=self.working_folder,
@@ -208,15 +220,6 @@ class Component:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-    def last_words(self) -> str:
-        try:
-            lines = self.log_file.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return (
-            f"; its log {self.log_file} ends: {lines[-1].strip()}" if lines else f"; its log {self.log_file} is empty."
-        )
 
 
 def processes_in(folder: Path, *, name: str) -> list[int]:

@@ -146,9 +146,7 @@ def watch(components: Sequence[Component]) -> None:
     while True:
         for component in components:
             if component.exit_code is not None:
-                raise Refused(
-                    f"{component.name} ended by itself (exit code {component.exit_code}){component.last_words()}"
-                )
+                raise Refused(f"{component.name} ended while the wallet ran, {component.ending()}")
         time.sleep(WATCH_SECONDS)
 
 
