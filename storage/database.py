@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from storage import arrays
 
+Engine = AsyncEngine
 Tx = AsyncConnection
 CommitterConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -54,6 +55,8 @@ def create_engine(url: str, *, pool_size: int = 8, statement_timeout_ms: int = 1
         max_overflow=pool_size,
         pool_timeout=5,
         pool_pre_ping=True,
+        # Parameters are people's data; an error's text goes into logs.
+        hide_parameters=True,
         connect_args={"options": options, "connect_timeout": 5, "application_name": "monay"},
     )
 
