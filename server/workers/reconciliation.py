@@ -138,10 +138,10 @@ class Reconciliation:
             if position.micros != found
         ]
         equations = [
-            EquationResult("balance_equals_entries", consumers, entry_differences),
-            EquationResult("rule_16_consumers", consumers, consumer_differences),
-            EquationResult("rule_17_operator", len(Asset), operator_differences),
-            EquationResult("custody_equals_chain", len(on_chain), chain_differences),
+            EquationResult("balance_is_entries", consumers, entry_differences),
+            EquationResult("consumer_backed", consumers, consumer_differences),
+            EquationResult("operator_backed", len(Asset), operator_differences),
+            EquationResult("position_on_rail", len(on_chain), chain_differences),
         ]
         return Proof(
             id=self._entropy.uuid7(),

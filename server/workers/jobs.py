@@ -1,0 +1,93 @@
+"""Provider jobs: what API processes asked for, done by the process that may talk to providers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.clock import Clock
+from domain.money import Asset
+from providers.base import Faucet, ProviderUnavailable
+from server.workers.reconciliation import Reconciliation
+from storage import provider_jobs
+
+log = structlog.get_logger()
+
+Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class JobWorker:
+    """Takes one job after the other. A job whose worker died is taken again once its lease is over."""
+
+    def __init__(
+        self,
+        *,
+        engine: AsyncEngine,
+        handlers: Mapping[str, Handler],
+        clock: Clock,
+        lease: timedelta = timedelta(seconds=30),
+        poll_seconds: float = 0.1,
+    ) -> None:
+        self._engine = engine
+        self._handlers = handlers
+        self._clock = clock
+        self._lease = lease
+        self._poll_seconds = poll_seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set."""
+        while not stop.is_set():
+            if not await self.step():
+                await self._clock.sleep(self._poll_seconds)
+
+    async def step(self) -> bool:
+        """Do the oldest waiting job, if there is one."""
+        async with self._engine.begin() as tx:
+            job = await provider_jobs.take(tx, now=self._clock.now(), lease=self._lease)
+        if job is None:
+            return False
+        handler = self._handlers.get(job.kind)
+        if handler is None:
+            await self._finish(job, {"error": f"nobody here does {job.kind}"}, succeeded=False)
+            return True
+        try:
+            answer = await handler(job.body)
+        except ProviderUnavailable as fault:
+            log.warning("jobs.postponed", kind=job.kind, detail=str(fault)[:200])
+            await self._put_back(job, str(fault)[:200])
+        else:
+            await self._finish(job, answer, succeeded=True)
+        return True
+
+    async def _finish(self, job: provider_jobs.ProviderJob, answer: dict[str, Any], *, succeeded: bool) -> None:
+        async with self._engine.begin() as tx:
+            await provider_jobs.finish(tx, job.id, answer=answer, succeeded=succeeded, now=self._clock.now())
+
+    async def _put_back(self, job: provider_jobs.ProviderJob, reason: str) -> None:
+        async with self._engine.begin() as tx:
+            await provider_jobs.put_back(tx, job.id, reason=reason, now=self._clock.now())
+
+
+def faucet_handler(faucet: Faucet) -> Handler:
+    """Development only: pay an address from an account outside the books. A job done twice pays twice."""
+
+    async def pay(body: dict[str, Any]) -> dict[str, Any]:
+        reference = await faucet.fund(body["address"], Asset(body["asset"]), int(body["micros"]))
+        return {"reference": reference}
+
+    return pay
+
+
+def proof_handler(reconciliation: Reconciliation) -> Handler:
+    """A fresh proof of the books."""
+
+    async def prove(_: dict[str, Any]) -> dict[str, Any]:
+        proof = await reconciliation.prove()
+        return {"proof_id": str(proof.id), "clean": proof.clean}
+
+    return prove
