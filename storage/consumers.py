@@ -1,0 +1,178 @@
+"""Consumers: the person and the wallet, in two tables that begin together.
+
+Personal data is sealed here and nowhere else: no other module ever sees the columns that hold it. Who looks somebody up
+by email or phone passes the normalised text and gets an id, found by its blind index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Column, Select, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from domain.errors import EmailTaken, PhoneTaken
+from domain.identity import ConsumerId
+from domain.money import Asset
+from storage.addresses import PooledAddress
+from storage.database import Tx
+from storage.schema import consumers, stablecoin_balances, wallets
+from storage.sealing import KeyRing
+
+_c = consumers.c
+_w = wallets.c
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How a person is reached: normalised, and personal."""
+
+    email: str
+    phone: str
+    full_name: str = ""
+
+    def __repr__(self) -> str:
+        return "Contact(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A person with a wallet."""
+
+    id: ConsumerId
+    contact: Contact
+    handle: str
+    kyc_level: int
+    frozen: bool
+    tempo_address: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Onboarding:
+    """The request that made a consumer, as far as it is remembered: its key, and a hash of what it said."""
+
+    key: UUID
+    body_hash: bytes
+
+
+class KeyTaken(Exception):
+    """Another onboarding with the same request id was committed just now."""
+
+
+class Consumers:
+    """Reads and writes of consumers, with the keys that their personal data needs."""
+
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+
+    async def add(
+        self, tx: Tx, contact: Contact, address: PooledAddress, *, now: datetime, onboarding: Onboarding | None
+    ) -> Consumer:
+        """Insert the person, the wallet and a balance of each asset. The consumer takes over the address' holder id.
+
+        Raises `EmailTaken`, `PhoneTaken` or `KeyTaken` when another row stands in the way, however short a time ago it
+        was committed; the caller's transaction is then to be rolled back.
+        """
+        consumer_id = ConsumerId(address.holder_id)
+        values = {
+            "id": consumer_id,
+            "email_index": self.email_index(contact.email),
+            "phone_index": self.phone_index(contact.phone),
+            "onboard_key": onboarding and onboarding.key,
+            "onboard_hash": onboarding and onboarding.body_hash,
+            "created_at": now,
+            **self._sealed(consumer_id, contact),
+        }
+        added = upsert(consumers).values(values).on_conflict_do_nothing().returning(_c.id)
+        if (await tx.execute(added)).first() is None:
+            raise await self._obstacle(tx, values)
+        await _add_wallet(tx, address, now)
+        return Consumer(consumer_id, contact, "", 1, False, address.address, now)
+
+    async def onboarded_by(self, tx: Tx, key: UUID) -> tuple[Consumer, bytes] | None:
+        """Who was made by the request with that key, and the hash of what it said."""
+        row = (await tx.execute(_joined().where(_c.onboard_key == key))).first()
+        return (self._consumer(row), row.onboard_hash) if row else None
+
+    async def find_by_id(self, tx: Tx, consumer_id: UUID) -> Consumer | None:
+        row = (await tx.execute(_joined().where(_c.id == consumer_id))).first()
+        return self._consumer(row) if row else None
+
+    async def find_by_email(self, tx: Tx, email: str) -> ConsumerId | None:
+        return await _find(tx, _c.email_index == self.email_index(email))
+
+    async def find_by_phone(self, tx: Tx, phone: str) -> ConsumerId | None:
+        return await _find(tx, _c.phone_index == self.phone_index(phone))
+
+    async def find_by_handle(self, tx: Tx, handle: str) -> ConsumerId | None:
+        """Handles are kept in lower case, without the @."""
+        return await _find(tx, _c.handle == handle.removeprefix("@").lower())
+
+    async def handles(self, tx: Tx, ids: Collection[UUID]) -> dict[UUID, str]:
+        """The handles of those who have one."""
+        rows = await tx.execute(select(_c.id, _c.handle).where(_c.id.in_(sorted(set(ids))), _c.handle.is_not(None)))
+        return {row.id: row.handle for row in rows}
+
+    def email_index(self, email: str) -> bytes:
+        # Mail systems tell Ann@ from ann@ in theory only; two wallets that differ in it would be one person's.
+        return self._ring.blind_index("email", email.casefold())
+
+    def phone_index(self, phone: str) -> bytes:
+        return self._ring.blind_index("phone", phone)
+
+    def body_hash(self, text: str) -> bytes:
+        """The hash of a request that holds personal data: keyed, or it could be guessed from a list of addresses."""
+        return self._ring.blind_index("onboard", text)
+
+    def _sealed(self, consumer_id: UUID, contact: Contact) -> dict[str, bytes]:
+        texts = {"email_sealed": contact.email, "phone_sealed": contact.phone, "name_sealed": contact.full_name}
+        return {
+            column: self._ring.seal(text, table="consumers", column=column, row=consumer_id)
+            for column, text in texts.items()
+        }
+
+    def _consumer(self, row: Any) -> Consumer:
+        def opened(column: Column[Any]) -> str:
+            return self._ring.open(getattr(row, column.name), table="consumers", column=column.name, row=row.id)
+
+        contact = Contact(opened(_c.email_sealed), opened(_c.phone_sealed), opened(_c.name_sealed))
+        handle = row.handle or ""
+        return Consumer(row.id, contact, handle, row.kyc_level, row.frozen, row.tempo_address, row.created_at)
+
+    async def _obstacle(self, tx: Tx, values: dict[str, Any]) -> Exception:
+        """Which of the unique columns stood in the way."""
+        for column, error in ((_c.onboard_key, KeyTaken), (_c.email_index, EmailTaken), (_c.phone_index, PhoneTaken)):
+            value = values[column.name]
+            if value is not None and await _find(tx, column == value) is not None:
+                return error()
+        raise AssertionError(f"the holder {values['id']} is a consumer already")
+
+
+def _joined() -> Select[Any]:
+    columns = (*_c, _w.kyc_level, _w.frozen, _w.tempo_address)
+    return select(*columns).select_from(consumers.join(wallets, _w.consumer_id == _c.id))
+
+
+async def _find(tx: Tx, condition: Any) -> ConsumerId | None:
+    row = (await tx.execute(select(_c.id).where(condition))).first()
+    return ConsumerId(row.id) if row else None
+
+
+async def _add_wallet(tx: Tx, address: PooledAddress, now: datetime) -> None:
+    await tx.execute(
+        insert(wallets).values(
+            consumer_id=address.holder_id,
+            tempo_address=address.address,
+            derivation_index=address.index,
+            kyc_level=1,
+            usage_day=now.date(),
+            created_at=now,
+        )
+    )
+    rows = [{"consumer_id": address.holder_id, "asset": asset, "changed_at": now} for asset in Asset]
+    await tx.execute(insert(stablecoin_balances), rows)
