@@ -119,6 +119,7 @@ tempo_addresses = Table(
     _time("created_at"),
     UniqueConstraint("derivation_index"),
     CheckConstraint("state IN ('free', 'assigned', 'tainted', 'operator')", name="state"),
+    Index(None, "holder_id"),
     Index("tempo_addresses_free_idx", "derivation_index", postgresql_where=text("state = 'free'")),
     comment="Every address of ours: the pool derived ahead, the assigned ones, the operator's. Lower case hex.",
 )

@@ -1,0 +1,58 @@
+"""`python -m storage.migrations upgrade | current | check | new MESSAGE`.
+
+Runs as the owner of the schema: `DATABASE_OWNER_URL`, or `DATABASE_URL` where both are one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+FOLDER = Path(__file__).parent
+
+
+def configuration(database_url: str) -> Config:
+    """Alembic's settings, without a file of its own."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    config.attributes["url"] = url
+    return config
+
+
+def main() -> int:
+    """Run one of Alembic's commands."""
+    parser = argparse.ArgumentParser(prog="python -m storage.migrations", description=__doc__)
+    parser.add_argument("action", choices=("upgrade", "current", "check", "new"))
+    parser.add_argument("message", nargs="?", default="")
+    arguments = parser.parse_args()
+    database_url = os.environ.get("DATABASE_OWNER_URL") or os.environ.get("DATABASE_URL")
+    if not database_url:
+        sys.stderr.write("Set DATABASE_OWNER_URL (or DATABASE_URL) to the database to migrate.\n")
+        return 2
+    config = configuration(database_url)
+    actions: dict[str, Callable[[], object]] = {
+        "upgrade": lambda: command.upgrade(config, "head"),
+        "current": lambda: command.current(config),
+        "check": lambda: command.check(config),
+        "new": lambda: command.revision(config, arguments.message, autogenerate=True),
+    }
+    try:
+        actions[arguments.action]()
+    except OperationalError as error:
+        sys.stderr.write(f"The database cannot be reached: {error.orig}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
