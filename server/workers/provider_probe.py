@@ -1,0 +1,71 @@
+"""The probe of one provider: a read every few seconds, and what became of it, kept where requests can see it.
+
+API processes never ask a provider themselves; routing, `GetProviderStatus`, the health service and the metrics all read
+the row this worker keeps. A probe is a read: an item is never the thing an experiment is made with (money rule 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.clock import Clock
+from providers.base import Probe, SettlementProvider
+from providers.health import ProviderHealth
+from storage import provider_health
+
+log = structlog.get_logger()
+
+
+class ProviderProbe:
+    """Probes one provider and writes its row."""
+
+    def __init__(
+        self,
+        *,
+        engine: AsyncEngine,
+        provider: SettlementProvider,
+        health: ProviderHealth,
+        clock: Clock,
+        interval_seconds: float = 3.0,
+    ) -> None:
+        self._engine = engine
+        self._provider = provider
+        self._health = health
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._was_healthy: bool | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Probe every interval until `stop` is set."""
+        due = self._clock.monotonic()
+        while not stop.is_set():
+            if self._clock.monotonic() >= due:
+                await self.step()
+                due = self._clock.monotonic() + self._interval_seconds
+            await self._clock.sleep(0.2)
+
+    async def step(self) -> None:
+        """One probe, one row."""
+        probe = await self._provider.probe()
+        succeeded = isinstance(probe, Probe)
+        self._health.record(succeeded=succeeded, latency=probe.latency if isinstance(probe, Probe) else timedelta())
+        snapshot = self._health.snapshot()
+        healthy = succeeded and snapshot.accepts_items
+        row = provider_health.ProviderHealthRow(
+            provider=self._provider.name,
+            healthy=healthy,
+            breaker=snapshot.state,
+            latency_ms=snapshot.latency_ms or 0,
+            success_rate_micros=snapshot.success_percent * 10_000,
+            detail="" if isinstance(probe, Probe) else probe.reason[:200],
+            checked_at=self._clock.now(),
+        )
+        async with self._engine.begin() as tx:
+            await provider_health.record(tx, row)
+        if healthy != self._was_healthy:
+            log.info("provider.health", provider=row.provider, healthy=healthy, detail=row.detail)
+            self._was_healthy = healthy
