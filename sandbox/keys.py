@@ -6,8 +6,6 @@ of its own, and the server refuses development settings in production.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import secrets
 from collections.abc import Callable
@@ -15,6 +13,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from domain.clock import SystemEntropy
+from storage.sealing import new_key_file
 
 
 class DevelopmentKeys:
@@ -55,7 +56,7 @@ class DevelopmentKeys:
     @property
     def sealing_keys_file(self) -> Path:
         """The key under which personal data is sealed in the database."""
-        self._kept("sealing.json", _sealing_keys)
+        self._kept("sealing.json", lambda: new_key_file(SystemEntropy(), name="development", development=True))
         return self.folder / "sealing.json"
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
@@ -80,9 +81,3 @@ def _es256_key() -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     encoding, format_ = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return key.private_bytes(encoding, format_, serialization.NoEncryption()).decode()
-
-
-def _sealing_keys() -> str:
-    return json.dumps(
-        {"development": True, "active": "1", "keys": {"1": base64.b64encode(secrets.token_bytes(32)).decode()}}
-    )
