@@ -199,15 +199,16 @@ class Endpoints:
             raise ProviderUnavailable(f"{endpoint.name}: {error}") from error
         if header is None:
             raise ProviderUnavailable(f"{endpoint.name}: no finalized block yet")
-        return head_of(header, endpoint.name)
+        head = head_of(header, endpoint.name)
+        self._highest_block = max(self._highest_block, head.number)
+        return head
 
     def _is_current(self, endpoint: Endpoint, head: Head) -> bool:
         behind = self._highest_block - head.number
-        self._highest_block = max(self._highest_block, head.number)
         drift = abs(self._clock.now() - head.time)
         if behind > _LAG_BLOCKS or drift > self._max_head_drift:
             endpoint.pass_over()
             return False
         endpoint.welcome()
         # A head must not seem to go backwards because two healthy endpoints are a block apart.
-        return behind <= 0
+        return behind == 0

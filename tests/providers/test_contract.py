@@ -14,6 +14,7 @@ from domain.settlement import AttemptKind
 from providers.base import (
     Accepted,
     Holding,
+    Movement,
     Party,
     Preparation,
     Probe,
@@ -372,8 +373,8 @@ def test_a_memo_names_its_item_and_no_other_text_does() -> None:
     assert item_of(memo_of(UUID(int=1))) == UUID(int=1)
 
 
-async def _prepared(world: World, *movements: object) -> Preparation:
-    preparation = await world.provider.prepare(movements)  # type: ignore[arg-type]
+async def _prepared(world: World, *movements: Movement) -> Preparation:
+    preparation = await world.provider.prepare(movements)
     assert isinstance(preparation, Preparation), preparation
     assert preparation.attempt is None
     return preparation

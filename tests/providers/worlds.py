@@ -51,10 +51,17 @@ _chance = random.Random(1)
 class World(Protocol):
     """What the contract suite uses."""
 
-    provider: SettlementProvider
-    reader: ChainReader
-    signer: Signer
-    faucet: Faucet
+    @property
+    def provider(self) -> SettlementProvider: ...
+
+    @property
+    def reader(self) -> ChainReader: ...
+
+    @property
+    def signer(self) -> Signer: ...
+
+    @property
+    def faucet(self) -> Faucet: ...
 
     async def next_block(self) -> None: ...
 
