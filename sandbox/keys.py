@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from domain.clock import SystemEntropy
+from domain.clock import SystemClock, SystemEntropy
 from storage.sealing import new_key_file
 
 
@@ -56,7 +56,9 @@ class DevelopmentKeys:
     @property
     def sealing_keys_file(self) -> Path:
         """The key under which personal data is sealed in the database."""
-        self._kept("sealing.json", lambda: new_key_file(SystemEntropy(), name="development", development=True))
+        self._kept(
+            "sealing.json", lambda: new_key_file(SystemEntropy(SystemClock()), name="development", development=True)
+        )
         return self.folder / "sealing.json"
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
