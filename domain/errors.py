@@ -100,6 +100,7 @@ class RecipientFrozen(WalletError):
 
     reason = "RECIPIENT_FROZEN"
     remembered = True
+    field: str | None = None
 
 
 # --- not remembered -------------------------------------------------------------------------------------------------
@@ -118,6 +119,7 @@ class RecipientNotFound(WalletError):
     """No consumer has this id, email, phone or handle."""
 
     reason = "RECIPIENT_NOT_FOUND"
+    field: str | None = None
 
 
 @dataclass(eq=False)
@@ -125,6 +127,37 @@ class SelfTransfer(WalletError):
     """Sender and recipient are the same consumer."""
 
     reason = "SELF_TRANSFER"
+    field: str | None = None
+
+
+@dataclass(eq=False)
+class AssetUnsupported(WalletError):
+    """The asset is none of the five, or is not carried here."""
+
+    reason = "ASSET_UNSUPPORTED"
+    asset: str
+
+
+@dataclass(eq=False)
+class RateTooOld(WalletError):
+    """The reference rate between euro and dollar is missing or too old to decide on."""
+
+    reason = "RATE_TOO_OLD"
+    rate_time: datetime | None = None
+
+
+@dataclass(eq=False)
+class TransactionNotFound(WalletError):
+    """The wallet has no such transaction."""
+
+    reason = "TRANSACTION_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class PageTokenInvalid(WalletError):
+    """The page token is none of ours, or belongs to other filters."""
+
+    reason = "PAGE_TOKEN_INVALID"
 
 
 @dataclass(eq=False)

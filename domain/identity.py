@@ -6,6 +6,8 @@ the operator (who has two addresses), or nobody we keep books for (outside).
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import NewType
 from uuid import UUID, uuid5
 
@@ -24,6 +26,7 @@ FEE_PAYER = UUID(int=2)
 OPERATOR_HOLDERS = (OPERATOR, FEE_PAYER)
 
 _REQUEST_KEYS = UUID("5a8b6f0e-3c0f-5b8e-9d1c-6d6f6e617900")
+_BODY_HASH_VERSION = 1
 
 
 def is_consumer(holder: HolderId) -> bool:
@@ -38,3 +41,13 @@ def request_key(*, caller: str, request_id: str) -> UUID:
     service's ids apart from the consumer's own (money rule 22) in one column that is unique for ever.
     """
     return uuid5(_REQUEST_KEYS, f"{caller}/{request_id}")
+
+
+def body_hash(method: str, *fields: str | int) -> bytes:
+    """What a request id was used for: the method and its fields as the caller sent them (money rule 22).
+
+    It is compared for ever, so it is made from this list and not from the bytes of a message, whose encoding may change
+    with a library. The version says which list it was.
+    """
+    said = json.dumps([_BODY_HASH_VERSION, method, *fields], separators=(",", ":"))
+    return sha256(said.encode()).digest()

@@ -130,6 +130,8 @@ class Request:
     owner: HolderId
     key: UUID
     body_hash: bytes
+    sent_as: str = ""
+    """The id as the caller wrote it, for an answer that the caller recognises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +331,7 @@ class StoredRequest:
     available_after: int
     held_after: int
     version_after: int
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -362,6 +365,8 @@ class Applied:
     """The command's effects stand, now or (`replayed`) since an earlier call with the same request id."""
 
     transaction_id: TransactionId | None
+    at: datetime
+    """When the command's first transaction was recorded."""
     available_after: int = 0
     held_after: int = 0
     version_after: int = 0
@@ -430,7 +435,7 @@ def _decide_one(state: LedgerState, command: Command, writes: Writes) -> Outcome
         if not error.remembered:
             return outcome
     if request is not None:
-        state.requests[request.owner, request.key] = _remember(request, outcome)
+        state.requests[request.owner, request.key] = _remember(request, outcome, state.now)
         writes.requests.append((request, outcome))
     return outcome
 
@@ -438,26 +443,19 @@ def _decide_one(state: LedgerState, command: Command, writes: Writes) -> Outcome
 def _replay(command: Command, request: Request, stored: StoredRequest) -> Outcome:
     """The stored answer. After a lost commit the same batch is sent again and finds itself: that is no replay."""
     if stored.body_hash != request.body_hash:
-        return Refused(IdempotencyKeyReused(request_id=str(request.key)))
+        return Refused(IdempotencyKeyReused(request_id=request.sent_as))
     if stored.rejection is not None:
         return Refused(stored.rejection, replayed=True)
     own = bool(command.transactions) and command.transactions[0].id == stored.transaction_id
-    return Applied(
-        stored.transaction_id, stored.available_after, stored.held_after, stored.version_after, replayed=not own
-    )
+    after = (stored.available_after, stored.held_after, stored.version_after)
+    return Applied(stored.transaction_id, stored.at, *after, replayed=not own)
 
 
-def _remember(request: Request, outcome: Outcome) -> StoredRequest:
+def _remember(request: Request, outcome: Outcome, now: datetime) -> StoredRequest:
     if isinstance(outcome, Refused):
-        return StoredRequest(request.body_hash, None, outcome.error, 0, 0, 0)
-    return StoredRequest(
-        request.body_hash,
-        outcome.transaction_id,
-        None,
-        outcome.available_after,
-        outcome.held_after,
-        outcome.version_after,
-    )
+        return StoredRequest(request.body_hash, None, outcome.error, 0, 0, 0, now)
+    after = (outcome.available_after, outcome.held_after, outcome.version_after)
+    return StoredRequest(request.body_hash, outcome.transaction_id, None, *after, outcome.at)
 
 
 def _apply(state: LedgerState, command: Command, writes: Writes) -> Applied:
@@ -605,7 +603,8 @@ def _give_back(state: LedgerState, back: LimitReturn) -> None:
 
 def _write_ledger(state: LedgerState, command: Command, stages: list[dict[BalanceKey, _Draft]], writes: Writes) -> None:
     for transaction, postings, stage in zip(command.transactions, command.postings, stages, strict=True):
-        created_at = state.now
+        # Never before the last one of any balance it touches, so that in every history time follows version.
+        created_at = max([state.now, *(state.balances[key].changed_at for key in stage)])
         for key, draft in stage.items():
             entry = _store_balance(state.balances[key], draft, transaction, created_at)
             writes.entries.append(entry)
@@ -615,12 +614,12 @@ def _write_ledger(state: LedgerState, command: Command, stages: list[dict[Balanc
             _add_system(writes, posting)
 
 
-def _store_balance(balance: Balance, draft: _Draft, transaction: Transaction, now: datetime) -> Entry:
-    """Bring the draft into the row. An entry's time never runs behind the row's last, so time follows version."""
+def _store_balance(balance: Balance, draft: _Draft, transaction: Transaction, created_at: datetime) -> Entry:
+    """Bring the draft into the row."""
     available_delta, held_delta = draft.available - balance.available, draft.held - balance.held
     balance.available, balance.held, balance.unswept_fees = draft.available, draft.held, draft.unswept_fees
     balance.version += 1
-    balance.changed_at = max(balance.changed_at, now)
+    balance.changed_at = created_at
     balance.dirty = True
     other = transaction.counterparty_id if balance.consumer_id == transaction.consumer_id else transaction.consumer_id
     return Entry(
@@ -672,9 +671,9 @@ def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> N
 def _answer(state: LedgerState, command: Command) -> Applied:
     """The first transaction, and the balance of its consumer: what the caller is told, now and at every replay."""
     if not command.transactions:
-        return Applied(None)
+        return Applied(None, state.now)
     transaction = command.transactions[0]
     balance = state.balances.get((transaction.consumer_id, transaction.asset))
     if balance is None:
-        return Applied(transaction.id)
-    return Applied(transaction.id, balance.available, balance.held, balance.version)
+        return Applied(transaction.id, state.now)
+    return Applied(transaction.id, balance.changed_at, balance.available, balance.held, balance.version)

@@ -151,6 +151,7 @@ def _read_requests() -> Select[Any]:
         r.available_after,
         r.held_after,
         r.version_after,
+        r.created_at,
     )
     # LATERAL with OFFSET 0 keeps the look-up an index probe for each key, whatever the statistics say.
     probe = (
@@ -259,7 +260,7 @@ def _database_time(wallet_rows: Rows) -> datetime | None:
 
 def _stored_request(row: tuple[Any, ...]) -> StoredRequest:
     rejection = stored_error(row[4]["reason"], row[4]["facts"]) if row[4] else None
-    return StoredRequest(bytes(row[2]), row[3], rejection, row[5], row[6], row[7])
+    return StoredRequest(bytes(row[2]), row[3], rejection, *row[5:])
 
 
 # --- what was decided -----------------------------------------------------------------------------------------------
@@ -411,7 +412,7 @@ def _entry_rows(writes: Writes) -> Rows:
 def _request_row(request: Request, outcome: Outcome, now: datetime) -> tuple[Any, ...]:
     if isinstance(outcome, Applied):
         after = (outcome.available_after, outcome.held_after, outcome.version_after)
-        return (request.owner, request.key, request.body_hash, outcome.transaction_id, None, *after, now)
+        return (request.owner, request.key, request.body_hash, outcome.transaction_id, None, *after, outcome.at)
     rejection = {"reason": outcome.error.reason, "facts": outcome.error.facts()}
     return (request.owner, request.key, request.body_hash, None, rejection, 0, 0, 0, now)
 
