@@ -174,8 +174,8 @@ Blocked = Literal["source", "destination", "both"]
 class Refusal:
     """A movement that would revert, seen by simulating at a finalized block; nothing was signed for it.
 
-    `blocked` says whose end a permanent reason lies with, because rule 10 treats the two ends differently. It is None
-    when the reason waits, and when the provider could not tell.
+    `blocked` says whose end a permanent reason lies with, because rule 10 treats the two ends differently. A refusal
+    with such a reason waits like any other when the provider could not tell whose.
     """
 
     item_id: UUID
@@ -186,7 +186,7 @@ class Refusal:
 
     @property
     def permanent(self) -> bool:
-        return self.reason.permanent
+        return self.reason.permanent and self.blocked is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class BlockMaker:
     def add(self, payload: bytes) -> None:
         """Play one transaction. One whose fee cannot be paid leaves nothing at all, as on Tempo."""
         transaction, reference = decode(payload), reference_of(payload)
-        if not self._can_pay(transaction.fee_payer):
+        if transaction.fee_payer is not None and not can_pay(self.state, transaction.fee_payer):
             return
         succeeded = self.state.execute(transaction.transfers, transaction.sender, at_block=self.number)
         if succeeded:
@@ -77,9 +77,6 @@ class BlockMaker:
             # A transfer with a memo emits two events on Tempo, and is counted once, under the first one's index.
             self._next_index += 1 if call.memo is None else 2
 
-    def _can_pay(self, fee_payer: str | None) -> bool:
-        return fee_payer is None or self.state.balances.latest.get(Holding(fee_payer, FEE_ASSET), 0) >= FEE_MICROS
-
     def _charge(self, fee_payer: str | None, reference: str) -> FeeLog | None:
         if fee_payer is None:
             return None
@@ -89,3 +86,8 @@ class BlockMaker:
         self._fees.append(fee)
         self._next_index += 1
         return fee
+
+
+def can_pay(state: TokenState, fee_payer: str) -> bool:
+    """Whether an account has enough for the fee of one transaction."""
+    return state.balances.latest.get(Holding(fee_payer, FEE_ASSET), 0) >= FEE_MICROS

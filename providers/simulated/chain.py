@@ -18,7 +18,7 @@ from typing import Final
 
 from domain.clock import Clock, Entropy
 from providers.base import Block, Holding, Receipt
-from providers.simulated.blocks import BlockMaker
+from providers.simulated.blocks import BlockMaker, can_pay
 from providers.simulated.faults import Faults
 from providers.simulated.state import TokenState
 from providers.simulated.transactions import decode, reference_of
@@ -83,6 +83,9 @@ class SimulatedChain:
 
     def receipt(self, reference: str) -> Receipt | None:
         return self._receipts.get(reference)
+
+    def can_pay(self, fee_payer: str) -> bool:
+        return can_pay(self.state, fee_payer)
 
     def submit(self, payload: bytes) -> None:
         """Put a transaction into the mempool, unless it is there or mined already."""

@@ -57,23 +57,12 @@ class SimulatedProvider:
             head = await self._current_head()
         except ProviderUnavailable as fault:
             return Retryable(f"nothing signed: {fault}")
+        if not self._chain.can_pay(self._signer.fee_payer_address):
+            return Retryable("nothing signed: the fee payer cannot pay", retry_after=timedelta(seconds=30))
         sieved = await sieve(movements, self._rehearse)
+        attempt = await self._transfer_attempt(head, sieved.passing) if sieved.passing else None
         refusals = tuple(self._refusal(movement, reason, head) for movement, reason in sieved.failures)
-        deferred = tuple(movement.item_id for movement in sieved.deferred)
-        if not sieved.passing:
-            return Preparation(None, refusals, deferred)
-        self._chain.faults.at_step(Step.SIGN)
-        valid_before = self._valid_before(head)
-        signed = await self._signer.sign_transfers(sieved.passing, valid_before=valid_before)
-        attempt = PreparedAttempt(
-            kind=AttemptKind.TRANSFER,
-            payload=signed.payload,
-            reference=signed.reference,
-            valid_before=valid_before,
-            signed_at_block=head.number,
-            movements=sieved.passing,
-        )
-        return Preparation(attempt, refusals, deferred)
+        return Preparation(attempt, refusals, tuple(movement.item_id for movement in sieved.deferred))
 
     async def prepare_activation(self, consumer: Party, assets: Sequence[Asset]) -> Preparation | Retryable:
         try:
@@ -135,3 +124,16 @@ class SimulatedProvider:
 
     def _valid_before(self, head: Head) -> datetime:
         return datetime.fromtimestamp(int(head.time.timestamp()), UTC) + self.limits.window
+
+    async def _transfer_attempt(self, head: Head, movements: tuple[Movement, ...]) -> PreparedAttempt:
+        self._chain.faults.at_step(Step.SIGN)
+        valid_before = self._valid_before(head)
+        signed = await self._signer.sign_transfers(movements, valid_before=valid_before)
+        return PreparedAttempt(
+            kind=AttemptKind.TRANSFER,
+            payload=signed.payload,
+            reference=signed.reference,
+            valid_before=valid_before,
+            signed_at_block=head.number,
+            movements=movements,
+        )

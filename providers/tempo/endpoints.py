@@ -82,8 +82,7 @@ class Endpoint:
 
     async def call(self, method: str, params: list[Any]) -> Any:
         """One call. Raises `RpcError` for an error answer and `ProviderUnavailable` for none."""
-        answer = await self._exchange(lambda: self._provider.make_request(RPCEndpoint(method), params))
-        result = _result(answer)
+        result = _result(await self._exchange(self._provider.make_request(RPCEndpoint(method), params)))
         if isinstance(result, RpcError):
             raise result
         return result
@@ -93,23 +92,23 @@ class Endpoint:
         results: list[Any | RpcError] = []
         for start in range(0, len(calls), MAX_BATCH):
             part = [(RPCEndpoint(method), params) for method, params in calls[start : start + MAX_BATCH]]
-            answers = await self._exchange(lambda part=part: self._provider.make_batch_request(part))  # type: ignore[misc]
+            answers = await self._exchange(self._provider.make_batch_request(part))
             if not isinstance(answers, list) or len(answers) != len(part):
-                raise self._unavailable("a batch was answered with something else")
+                raise self._unavailable(f"a batch was answered with {str(answers)[:200]}")
             results += [_result(answer) for answer in answers]
         return results
 
     async def close(self) -> None:
         await self._provider.disconnect()
 
-    async def _exchange(self, send: Callable[[], Awaitable[Any]]) -> Any:
+    async def _exchange(self, request: Awaitable[Any]) -> Any:
         if self._session is None:
             self._session = ClientSession(
                 connector=TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS), raise_for_status=True
             )
             await self._provider.cache_async_session(self._session)
         try:
-            return await send()
+            return await request
         except (ClientError, OSError, TimeoutError, ValueError) as fault:
             raise self._unavailable(type(fault).__name__) from fault
 
@@ -176,6 +175,10 @@ class Endpoints:
             raise ProviderUnavailable("no endpoint answers")
         return highest
 
+    def has_fallen_behind(self, head: Head) -> bool:
+        """Whether a higher head has been seen before, from this endpoint or another."""
+        return head.number < self._highest_block
+
     async def read(self, ask: Callable[[Endpoint], Awaitable[T]], *, name: str | None = None) -> T:
         """Ask the named endpoint, or one after the other until one can answer."""
         if name is not None:
@@ -196,6 +199,7 @@ class Endpoints:
         try:
             header = await endpoint.call("eth_getBlockByNumber", ["finalized", False])
         except RpcError as error:
+            endpoint.pass_over()
             raise ProviderUnavailable(f"{endpoint.name}: {error}") from error
         if header is None:
             raise ProviderUnavailable(f"{endpoint.name}: no finalized block yet")

@@ -115,8 +115,13 @@ class TempoProvider:
         return Probe(latency=timedelta(seconds=self._clock.monotonic() - started), head=head)
 
     async def _current_head(self) -> Head:
-        """A head near enough to the wall clock to stamp `valid_before` from (money rule 5)."""
+        """A head near enough to the wall clock to stamp `valid_before` from (money rule 5).
+
+        Nor below one seen before: such a node lags, or its chain is not the one it was (money rule 14).
+        """
         head = await self._endpoints.head()
+        if self._endpoints.has_fallen_behind(head):
+            raise ProviderUnavailable(f"{head.endpoint}: the head {head.number} is lower than one seen before")
         drift = self._clock.now() - head.time
         if abs(drift) > self._max_head_drift:
             raise ProviderUnavailable(f"{head.endpoint}: clock skew, the head is {drift.total_seconds():.1f} s old")

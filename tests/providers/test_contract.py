@@ -19,6 +19,7 @@ from providers.base import (
     Preparation,
     Probe,
     ProviderUnavailable,
+    Refusal,
     RefusalReason,
     SigningRefused,
     item_of,
@@ -371,6 +372,13 @@ def test_a_memo_names_its_item_and_no_other_text_does() -> None:
     assert item_of(bytes(32)) is None
     assert item_of(item.bytes) is None
     assert item_of(memo_of(UUID(int=1))) == UUID(int=1)
+
+
+def test_a_permanent_reason_without_its_end_waits() -> None:
+    """Money rule 10 goes one way for a blocked sender and another for a recipient: not knowing which, nobody acts."""
+    refusal = Refusal(item_id(), RefusalReason.POLICY_FORBIDS, at_block=1)
+    assert not refusal.permanent
+    assert replace(refusal, blocked="source").permanent
 
 
 async def _prepared(world: World, *movements: Movement) -> Preparation:

@@ -202,6 +202,13 @@ async def test_a_restart_finds_the_same_chain(tmp_path: Path) -> None:
     assert more[1].parent_hash == head.hash
 
 
+async def test_a_fee_payer_without_money_stops_signing() -> None:
+    """As on Tempo: what would be dropped without a word is not signed in the first place."""
+    clock = ManualClock()
+    rail = connect(SimulatedConfig(seed=b"poor", fee_payer_micros=0), clock=clock, entropy=SeededEntropy(3))
+    assert isinstance(await rail.provider.prepare([_from_operator(rail)]), Retryable)
+
+
 async def test_chance_orders_what_waits_together(simulated: SimulatedWorld) -> None:
     """Money rule 8: expiring nonces give no order, so nobody may come to rely on one."""
     parties = await active_consumers(simulated, 1, micros=UNIT)

@@ -157,6 +157,20 @@ async def test_nothing_is_signed_on_an_old_head(tempo_chain: TempoChain, nodes: 
     assert not [request for request in nodes[0].requests if request["method"] == "eth_sendRawTransaction"]
 
 
+async def test_nothing_is_signed_on_a_head_below_one_seen_before(
+    tempo_chain: TempoChain, nodes: tuple[StandIn, StandIn]
+) -> None:
+    """Money rule 14: a chain that got shorter is not the chain the books know, and the watcher may not know it yet."""
+    async with rail_over(tempo_chain, nodes[0]) as rail:
+        assert isinstance(await rail.provider.prepare([from_operator(rail)]), Preparation)
+        header = await finalized_header(tempo_chain)
+        nodes[0].freeze_head(header | {"number": hex(int(header["number"], 16) - 20)})
+        preparation = await rail.provider.prepare([from_operator(rail)])
+        assert isinstance(preparation, Retryable)
+        assert "lower than one seen before" in preparation.reason
+        assert (await rail.reader.finalized()).number == int(header["number"], 16) - 20, "the watcher has to see it"
+
+
 async def test_a_clock_that_is_ahead_signs_nothing_either(tempo_chain: TempoChain) -> None:
     """Money rule 5 from the other side: the machine's own clock is the wrong one."""
     rail = connect(tempo_chain.config(), clock=_FastClock())
