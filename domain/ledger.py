@@ -13,10 +13,11 @@ ever locks a system row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from domain.errors import (
@@ -199,6 +200,52 @@ class Break:
     facts: dict[str, str]
 
 
+class RecordKind(StrEnum):
+    """Records with a state machine of their own that move together with money; each is the name of its table."""
+
+    BATCH_TRANSFER = "batch_transfers"
+    WITHDRAWAL = "withdrawals"
+    SWAP_QUOTE = "swap_quotes"
+    PAYMENT_REQUEST = "payment_requests"
+    SCHEDULED_RUN = "scheduled_runs"
+    ADJUSTMENT = "adjustments"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecord:
+    """A record that comes into being with this command; `values` are its columns besides the id."""
+
+    kind: RecordKind
+    id: UUID
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordTransition:
+    """Move a record from any of the expected states to another, and set what else changes with it.
+
+    `refusals` says what the caller is told for each other state that is found; for the rest it is a `StateConflict`.
+    """
+
+    kind: RecordKind
+    id: UUID
+    expected: frozenset[str]
+    state: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    refusals: Mapping[str, WalletError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFact:
+    """Who did what, for the audit log, in the same commit as what was done."""
+
+    id: UUID
+    actor: str
+    action: str
+    subject: str
+    facts: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CursorMove:
     """The chain watcher's progress: applies only if nobody moved the cursor since it was read."""
@@ -262,6 +309,9 @@ class Command:
     tainted: tuple[str, ...] = ()
     """Unassigned addresses that received money: the pool never gives them to anybody (money rule 13)."""
     breaks: tuple[Break, ...] = ()
+    new_records: tuple[NewRecord, ...] = ()
+    record_transitions: tuple[RecordTransition, ...] = ()
+    audits: tuple[AuditFact, ...] = ()
     doom: WalletError | None = None
     """A refusal found while building the command; it is given only if the request id is new (money rule 22)."""
 
@@ -293,6 +343,7 @@ class Command:
 
 BalanceKey = tuple[UUID, Asset]
 CustodyKey = tuple[UUID, Rail, Asset]
+RecordKey = tuple[RecordKind, UUID]
 
 
 @dataclass(slots=True)
@@ -395,6 +446,8 @@ class LedgerState:
     items: dict[ItemId, ItemRow] = field(default_factory=dict)
     custody: dict[CustodyKey, int] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    records: dict[RecordKey, str] = field(default_factory=dict)
+    """The states of the records that commands want to move."""
 
 
 @dataclass(slots=True)
@@ -412,6 +465,9 @@ class Writes:
     logs: list[ConsumedLog] = field(default_factory=list)
     tainted: list[str] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
+    new_records: list[NewRecord] = field(default_factory=list)
+    record_transitions: list[RecordTransition] = field(default_factory=list)
+    audits: list[AuditFact] = field(default_factory=list)
     cursors: list[CursorMove] = field(default_factory=list)
     system: dict[tuple[AccountKind, Asset], int] = field(default_factory=dict)
 
@@ -488,6 +544,11 @@ def _check_expectations(state: LedgerState, command: Command) -> None:
         if row is None or row.state not in transition.expected:
             found_state = row.state if row else "missing"
             raise StateConflict(f"item {transition.item_id}", "|".join(sorted(transition.expected)), found_state)
+    for change in command.record_transitions:
+        found_record = state.records.get((change.kind, change.id), "missing")
+        if found_record not in change.expected:
+            conflict = StateConflict(f"{change.kind} {change.id}", "|".join(sorted(change.expected)), found_record)
+            raise change.refusals.get(found_record, conflict)
     for sweep in command.fee_sweeps:
         balance = state.balances.get((sweep.consumer, sweep.asset))
         if balance is None or balance.unswept_fees < sweep.micros:
@@ -663,9 +724,20 @@ def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> N
     writes.logs.extend(command.logs)
     writes.tainted.extend(command.tainted)
     writes.breaks.extend(command.breaks)
+    _write_records(state, command, writes)
     if command.cursor is not None:
         state.cursors[command.cursor.chain] = (command.cursor.number, command.cursor.hash)
         writes.cursors.append(command.cursor)
+
+
+def _write_records(state: LedgerState, command: Command, writes: Writes) -> None:
+    for record in command.new_records:
+        state.records[record.kind, record.id] = record.values.get("state", "")
+    for transition in command.record_transitions:
+        state.records[transition.kind, transition.id] = transition.state
+    writes.new_records.extend(command.new_records)
+    writes.record_transitions.extend(command.record_transitions)
+    writes.audits.extend(command.audits)
 
 
 def _answer(state: LedgerState, command: Command) -> Applied:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -36,6 +38,7 @@ from domain.ledger import (
     ItemRow,
     LedgerState,
     Outcome,
+    RecordKind,
     Request,
     StoredRequest,
     Wallet,
@@ -46,11 +49,13 @@ from domain.settlement import ItemState, Rail
 from storage.arrays import PackedArray, array_parameter, given_rows, pack_rows
 from storage.database import CommitterConnection, compiled
 from storage.schema import (
+    audit_log,
     breaks,
     chain_cursors,
     consumed_logs,
     custody_positions,
     entries,
+    metadata,
     postings,
     requests,
     settlement_attempts,
@@ -139,6 +144,11 @@ def _read_cursors() -> Select[Any]:
     return select(c.chain, c.number, c.hash).where(c.chain == func.any(array_parameter(c.chain))).order_by(c.chain)
 
 
+def _read_records(table: Table) -> Select[Any]:
+    wanted = table.c.id == func.any(array_parameter(table.c.id))
+    return select(table.c.id, table.c.state).where(wanted).order_by(table.c.id)
+
+
 def _read_requests() -> Select[Any]:
     r = requests.c
     given = given_rows([r.owner_id, r.key])
@@ -174,6 +184,11 @@ LOCK_WALLETS = _Statement(_locking(_read_wallets(), wallets), _WALLET_KEY)
 LOCK_BALANCES = _Statement(_locking(_read_balances(), stablecoin_balances), _BALANCE_KEY)
 LOCK_CUSTODY = _Statement(_locking(_read_custody(), custody_positions), _CUSTODY_KEY)
 LOCK_ITEMS = _Statement(_locking(_read_items(), settlement_items), (settlement_items.c.id,))
+RECORD_TABLES = {kind: metadata.tables[kind] for kind in RecordKind if kind in metadata.tables}
+READ_RECORDS = {kind: _Statement(_read_records(table), (table.c.id,)) for kind, table in RECORD_TABLES.items()}
+LOCK_RECORDS = {
+    kind: _Statement(_locking(_read_records(table), table), (table.c.id,)) for kind, table in RECORD_TABLES.items()
+}
 LOCK_CURSORS = _Statement(_locking(_read_cursors(), chain_cursors), (chain_cursors.c.chain,))
 
 
@@ -193,6 +208,10 @@ async def load(
         found_wallets = await reads.run(LOCK_WALLETS if lock else READ_WALLETS, wallet_keys)
         found_balances = await reads.run(LOCK_BALANCES if lock else READ_BALANCES, balance_keys)
         settlement = await _lock_settlement(reads, commands) if lock else _Settlement()
+        found_records = [
+            (kind, await reads.run((LOCK_RECORDS if lock else READ_RECORDS)[kind], ids))
+            for kind, ids in _record_ids(commands)
+        ]
         found_requests = await reads.run(READ_REQUESTS, request_keys)
     wallet_rows = await found_wallets.fetch()
     state = LedgerState(now=now or _database_time(wallet_rows) or datetime.now().astimezone())
@@ -201,8 +220,19 @@ async def load(
         state.balances[row[0], Asset(row[1])] = Balance(row[0], Asset(row[1]), *row[2:])
     for row in await found_requests.fetch():
         state.requests[row[0], row[1]] = _stored_request(row)
+    for kind, answer in found_records:
+        state.records.update({(kind, row[0]): row[1] for row in await answer.fetch()})
     await settlement.read_into(state)
     return state
+
+
+def _record_ids(commands: Sequence[Command]) -> Iterable[tuple[RecordKind, set[tuple[UUID]]]]:
+    """The records that commands want to move, by kind, in the order of the locks."""
+    ids: dict[RecordKind, set[tuple[UUID]]] = {}
+    for command in commands:
+        for transition in command.record_transitions:
+            ids.setdefault(transition.kind, set()).add((transition.id,))
+    return sorted(ids.items())
 
 
 class _Answer:
@@ -294,6 +324,7 @@ INSERT_ITEMS = _insert(settlement_items, _ITEM_COLUMNS)
 INSERT_LOGS = _insert(consumed_logs)
 INSERT_CUSTODY = _insert(custody_positions, ("holder_id", "rail", "asset"), ignore_known=True)
 INSERT_BREAKS = _insert(breaks, ("id", "kind", "subject", "facts", "found_at"), ignore_known=True)
+INSERT_AUDIT = _insert(audit_log, ("id", "actor", "action", "subject", "facts", "created_at"))
 UPDATE_ITEMS = _update(settlement_items, ("id",), _TRANSITION_COLUMNS[1:])
 UPDATE_ATTEMPTS = _update(settlement_attempts, ("id",), ("state", "finished_at", "fee_asset", "fee_micros"))
 UPDATE_CURSORS = _update(chain_cursors, ("chain",), ("number", "hash", "block_time"))
@@ -325,7 +356,29 @@ async def write(connection: CommitterConnection, state: LedgerState, writes: Wri
         for statement, rows in _statements(state, writes, entropy):
             if rows:
                 await connection.execute(statement.text, statement.bind(rows), prepare=True)
+        for statement, rows in _record_statements(writes):
+            await connection.execute(statement.text, statement.bind(rows), prepare=True)
         await connection.commit()
+
+
+def _record_statements(writes: Writes) -> Iterable[tuple[_Statement, Rows]]:
+    """Records differ in their columns and are few: a statement for each, compiled once for each set of columns."""
+    for record in writes.new_records:
+        names = ("id", *record.values)
+        yield _insert_record(record.kind, names), [(record.id, *record.values.values())]
+    for change in writes.record_transitions:
+        names = ("state", *change.values)
+        yield _update_record(change.kind, names), [(change.id, change.state, *change.values.values())]
+
+
+@cache
+def _insert_record(kind: RecordKind, names: tuple[str, ...]) -> _Statement:
+    return _insert(RECORD_TABLES[kind], names)
+
+
+@cache
+def _update_record(kind: RecordKind, names: tuple[str, ...]) -> _Statement:
+    return _update(RECORD_TABLES[kind], ("id",), names)
 
 
 def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterable[tuple[_Statement, Rows]]:
@@ -346,6 +399,7 @@ def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterabl
         (UPDATE_ATTEMPTS, [(a.attempt_id, a.state, a.at, a.fee_asset, a.fee_micros) for a in writes.attempts]),
         (INSERT_LOGS, [(w.chain, w.transaction_hash, w.log_index, w.meaning, w.item_id) for w in writes.logs]),
         (UPDATE_TAINTED, [(address, "tainted") for address in writes.tainted]),
+        (INSERT_AUDIT, [(a.id, a.actor, a.action, a.subject, dict(a.facts), state.now) for a in writes.audits]),
         (INSERT_BREAKS, [(b.id, b.kind, b.subject, b.facts, state.now) for b in writes.breaks]),
     )
 
