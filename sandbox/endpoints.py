@@ -39,8 +39,11 @@ class Endpoints:
             json.dump(asdict(self), file, indent=2)
 
     @staticmethod
-    def remove() -> None:
-        (data_folder() / "endpoints.json").unlink(missing_ok=True)
+    def withdraw() -> None:
+        """Take back what this process has published, and nothing else: a second run that is refused ends here, too."""
+        path = data_folder() / "endpoints.json"
+        if path.exists() and json.loads(path.read_text()).get("pid") == os.getpid():
+            path.unlink()
 
     @staticmethod
     def read() -> Endpoints:

@@ -136,7 +136,7 @@ def stopping(components: Sequence[Component]) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        Endpoints.remove()
+        Endpoints.withdraw()
         for component in reversed(components):
             component.stop()
 

@@ -58,8 +58,10 @@ class WalletServer(Component):
                 return False
 
     def stop(self) -> None:
+        ours = self._lock is not None
         super().stop()
-        signal_all(self._left_behind(), signal.SIGKILL)
+        if ours:
+            signal_all(self._left_behind(), signal.SIGKILL)
 
     def _left_behind(self) -> list[int]:
         mark = f"{MARK}={self.folder.resolve()}".encode()

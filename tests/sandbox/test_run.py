@@ -1,0 +1,193 @@
+"""`make run` starts a whole wallet, says where it is, and takes everything with it when it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.component import free_port, processes_in
+from sandbox.listen import PARTS
+from sandbox.wallet_server import MARK
+
+ROOT = Path(__file__).parent.parent.parent
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+class Run:
+    """One `make run` with a folder and ports of its own, started anew as often as a test likes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.addresses = {setting: f"127.0.0.1:{free_port()}" for setting in PARTS}
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, **settings: str) -> subprocess.Popen[str]:
+        """Start it; the settings come on top of the environment."""
+        environment = {**os.environ, **self.addresses, "DATA_DIR": str(self.folder), **settings}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sandbox.run"],
+            cwd=ROOT,
+            env=environment,
+            stdout=(self.folder.parent / f"{self.folder.name}.out").open("w"),
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return self.process
+
+    @property
+    def said(self) -> str:
+        """All it printed since its last start."""
+        return (self.folder.parent / f"{self.folder.name}.out").read_text()
+
+    def wait_greeting(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while "GetBalance" not in self.said:
+            assert self.process
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def ends(self) -> int:
+        """Its exit code."""
+        assert self.process
+        return self.process.wait(STOP_SECONDS)
+
+    def left(self) -> list[int]:
+        """Processes that it started and that still run."""
+        folders = {"postgres": "postgres-18/data", "valkey-server": "valkey", "anvil": "tempo"}
+        parts = [pid for name, folder in folders.items() for pid in processes_in(self.folder / folder, name=name)]
+        return parts + marked(f"{MARK}={self.folder / 'server'}")
+
+
+def marked(mark: str) -> list[int]:
+    """Processes with this in their environment: the server's, and whatever those started."""
+    found = []
+    for process in filter(lambda entry: entry.name.isdigit(), Path("/proc").iterdir()):
+        try:
+            if mark.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def run(sandbox_folder: Path) -> Iterator[Run]:
+    folder = sandbox_folder / f"run-{time.monotonic_ns()}"
+    folder.mkdir(mode=0o755)
+    started = Run(folder)
+    yield started
+    if started.process and started.process.poll() is None:
+        started.process.terminate()
+        started.ends()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_and_leaves_no_process(run: Run, number: signal.Signals) -> None:
+    """Ctrl-C at a terminal, SIGTERM from a script: an orderly end, so exit code 0."""
+    process = run.start(TEMPO_MOCK_MODE="true")
+    run.wait_greeting()
+    assert run.left()
+    process.send_signal(number)
+    assert run.ends() == 0, run.said
+    assert run.left() == []
+    assert not (run.folder / "endpoints.json").exists()
+
+
+def test_the_endpoints_are_published_for_the_other_commands(run: Run) -> None:
+    """`make demo` and `make token` find the wallet by this file, which also holds its secrets."""
+    run.start(TEMPO_MOCK_MODE="true")
+    run.wait_greeting()
+    published = run.folder / "endpoints.json"
+    assert json.loads(published.read_text())["grpc"] == run.addresses["GRPC_LISTEN"]
+    assert published.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("part", ["postgres", "valkey-server", "anvil", "python"])
+def test_if_one_part_ends_all_end_and_it_is_named(run: Run, part: str) -> None:
+    """Half a wallet would only look like one."""
+    names = {"postgres": "Postgres", "valkey-server": "Valkey", "anvil": "Tempo", "python": "wallet server"}
+    process = run.start()
+    run.wait_greeting()
+    os.kill(child_of(process.pid, part), signal.SIGKILL)
+    assert run.ends() == 1
+    assert names[part] in run.said.splitlines()[-1] or f"{names[part]} ended while the wallet ran" in run.said
+    assert run.left() == []
+
+
+@pytest.mark.system
+def test_state_survives_a_restart_and_the_second_start_takes_seconds(run: Run) -> None:
+    """Alice keeps her id, her keys and her money."""
+    run.start()
+    run.wait_greeting()
+    before = alice(run.said)
+    assert run.process
+    run.process.terminate()
+    assert run.ends() == 0
+    started = time.monotonic()
+    run.start()
+    run.wait_greeting()
+    assert alice(run.said) == before
+    assert time.monotonic() - started < 15
+
+
+@pytest.mark.system
+def test_after_it_was_killed_it_starts_again(run: Run) -> None:
+    """kill -9 leaves it no time to stop anything; the kernel and the next start see to that."""
+    process = run.start()
+    run.wait_greeting()
+    process.kill()
+    run.ends()
+    run.start()
+    run.wait_greeting()
+
+
+@pytest.mark.parametrize("setting", sorted(PARTS))
+def test_a_taken_port_is_one_sentence(run: Run, setting: str) -> None:
+    """Whatever part it belongs to, and before anything was started."""
+    host, port = run.addresses[setting].split(":")
+    with socket.create_server((host, int(port))):
+        run.start()
+        assert run.ends() == 1
+    assert run.said.startswith("make run: ")
+    assert f"cannot listen on {run.addresses[setting]}, the port is taken" in run.said
+    assert setting in run.said
+    assert len(run.said.splitlines()) == 1
+    assert run.left() == []
+
+
+def test_a_second_run_on_the_same_folder_is_refused(run: Run) -> None:
+    """Two servers on one ledger are fine; two Postgres on one data folder are not."""
+    run.start(TEMPO_MOCK_MODE="true")
+    run.wait_greeting()
+    environment = {**os.environ, **Run(run.folder).addresses, "DATA_DIR": str(run.folder), "TEMPO_MOCK_MODE": "true"}
+    done = subprocess.run(
+        [sys.executable, "-m", "sandbox.run"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "already run from" in done.stderr
+    assert (run.folder / "endpoints.json").exists()
+    assert len(run.left()) >= 2
+
+
+def child_of(parent: int, name: str) -> int:
+    """The direct child of that name."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return next(int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith(name))
+
+
+def alice(said: str) -> str:
+    """Her id, out of the printed call for her balance."""
+    line = next(line for line in said.splitlines() if "GetBalance" in line)
+    return line.split('"consumer_id": "')[1].split('"')[0]
