@@ -17,24 +17,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-import psycopg
 import structlog
-from psycopg import errors as postgres_errors
 
 from domain.clock import Clock, Entropy
 from domain.errors import DatabaseUnavailable, DeadlinePassed, Overloaded
 from domain.ledger import BalanceKey, Command, Outcome, Refused, decide
 from storage import ledger
-from storage.database import CommitterConnection, connect_committer
+from storage.database import (
+    STATEMENT_STOPPED,
+    CommitterConnection,
+    CommitterError,
+    DatabaseError,
+    UniqueViolation,
+    connect_committer,
+)
 
 log = structlog.get_logger()
 
 MAX_BATCH_COMMANDS = 256
 MAX_BATCH_ROWS = 1_024
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
-
-# What Postgres says when it stopped one statement but the connection and the other commands are fine.
-_SPLIT = (postgres_errors.LockNotAvailable, postgres_errors.QueryCanceled, postgres_errors.DeadlockDetected)
 
 OnCommit = Callable[[Sequence[BalanceKey]], None]
 
@@ -155,7 +157,7 @@ class LedgerWriter:
             outcomes, changed = await committer.apply([waiting.command for waiting in batch])
         except DatabaseUnavailable as error:
             self._fail(batch, error)
-        except psycopg.Error as error:
+        except DatabaseError as error:
             await self._split(committer, batch, error)
         except Exception as error:
             if len(batch) == 1:
@@ -176,7 +178,7 @@ class LedgerWriter:
             middle = len(batch) // 2
             await self._commit(committer, batch[:middle])
             await self._commit(committer, batch[middle:])
-        elif isinstance(error, _SPLIT):
+        elif isinstance(error, STATEMENT_STOPPED):
             self._fail(batch, Overloaded(retry_after_ms=500))
         else:
             self._fail(batch, error)
@@ -203,7 +205,7 @@ class _Committer:
             try:
                 connection = await self._connected()
                 return await self._apply_once(connection, commands)
-            except psycopg.OperationalError as error:
+            except CommitterError as error:
                 if self._connection is not None and not self._connection.broken:
                     raise
                 if pause is None:
@@ -211,7 +213,7 @@ class _Committer:
                 log.warning("ledger.connection_lost", commands=len(commands), detail=str(error)[:200])
                 await self.close()
                 await asyncio.sleep(pause)
-            except postgres_errors.UniqueViolation:
+            except UniqueViolation:
                 # A command with the same natural key was committed meanwhile: decided anew, it finds the stored result.
                 if len(commands) > 1 or pause is None:
                     raise

@@ -6,21 +6,45 @@ statements are written in SQLAlchemy Core beside the schema and compiled once (`
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
+from psycopg import Error as DatabaseError
+from psycopg import OperationalError as CommitterError
+from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled, UniqueViolation
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from domain.errors import DatabaseUnavailable
 from storage import arrays
+
+__all__ = [
+    "STATEMENT_STOPPED",
+    "CommitterConnection",
+    "CommitterError",
+    "DatabaseError",
+    "Engine",
+    "Tx",
+    "UniqueViolation",
+    "compiled",
+    "connect_committer",
+    "create_engine",
+]
 
 Engine = AsyncEngine
 Tx = AsyncConnection
 CommitterConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 _DIALECT = psycopg_dialect.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
+
+STATEMENT_STOPPED = (LockNotAvailable, QueryCanceled, DeadlockDetected)
+"""What Postgres says when it stopped one statement, while the connection and the other commands are fine."""
 
 # One stranger's lock must never fill the queue (money rule 23): a batch that meets one is split and tried again.
 LOCK_TIMEOUT_MS = 250
@@ -59,6 +83,16 @@ def create_engine(url: str, *, pool_size: int = 8, statement_timeout_ms: int = 1
         hide_parameters=True,
         connect_args={"options": options, "connect_timeout": 5, "application_name": "monay"},
     )
+
+
+@asynccontextmanager
+async def reading(engine: Engine) -> AsyncIterator[Tx]:
+    """A connection for reads, each statement a snapshot of its own: no BEGIN and no ROLLBACK to wait for."""
+    try:
+        async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as tx:
+            yield tx
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable() from error
 
 
 async def connect_committer(url: str) -> CommitterConnection:

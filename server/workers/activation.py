@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock
 from domain.identity import AttemptId, HolderId
@@ -19,6 +18,7 @@ from domain.settlement import AttemptKind, AttemptState, QueueKey, Rail
 from providers.base import ChainReader, Party, ProviderUnavailable, Retryable, SettlementProvider
 from server.workers.attempts import Attempts
 from storage import custody, settlements
+from storage.database import Engine
 from storage.settlements import Attempt
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ class Activation:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         provider: SettlementProvider,
         reader: ChainReader,
         attempts: Attempts,

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock, Entropy
 from domain.identity import AttemptId, HolderId
 from domain.settlement import Rail
 from providers.base import Accepted, OutcomeUnknown, PreparedAttempt, SettlementProvider
 from storage import settlements
+from storage.database import Engine
 from storage.settlements import Attempt
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ class Attempts:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         provider: SettlementProvider,
         clock: Clock,
         entropy: Entropy,

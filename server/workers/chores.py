@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock, Entropy
 from domain.identity import OPERATOR, ItemId, request_key
@@ -14,6 +13,7 @@ from domain.ledger import Command, FeeSweep, NewItem, Request
 from providers.base import Signer
 from server.ledger_writer import LedgerWriter
 from storage import addresses, fees
+from storage.database import Engine
 from storage.fees import Unswept
 from storage.rollup import roll_up
 
@@ -24,7 +24,7 @@ class AddressPool:
     """Derives addresses ahead, so that onboarding needs no key and no network."""
 
     def __init__(
-        self, *, engine: AsyncEngine, signer: Signer, clock: Clock, entropy: Entropy, target: int, chunk: int = 64
+        self, *, engine: Engine, signer: Signer, clock: Clock, entropy: Entropy, target: int, chunk: int = 64
     ) -> None:
         self._engine = engine
         self._signer = signer
@@ -55,7 +55,7 @@ class AddressPool:
 class RollUp:
     """Folds the hot path's appended rows into the operator's balances."""
 
-    def __init__(self, *, engine: AsyncEngine, clock: Clock, interval_seconds: float = 1.0) -> None:
+    def __init__(self, *, engine: Engine, clock: Clock, interval_seconds: float = 1.0) -> None:
         self._engine = engine
         self._clock = clock
         self._interval_seconds = interval_seconds
@@ -75,7 +75,7 @@ class FeeSweeper:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         writer: LedgerWriter,
         clock: Clock,
         entropy: Entropy,

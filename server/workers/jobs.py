@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock
 from domain.money import Asset
 from providers.base import Faucet, ProviderUnavailable
 from server.workers.reconciliation import Reconciliation
 from storage import provider_jobs
+from storage.database import Engine
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ class JobWorker:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         handlers: Mapping[str, Handler],
         clock: Clock,
         lease: timedelta = timedelta(seconds=30),

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock
 from domain.identity import OPERATOR
 from domain.settlement import AttemptKind, AttemptState, Rail
 from providers.base import ChainReader, DeathEvidence, Holding, ProviderUnavailable
 from storage import cursors, custody, settlements
-from storage.database import Tx
+from storage.database import Engine, Tx
 from storage.settlements import Attempt
 
 log = structlog.get_logger()
@@ -30,7 +29,7 @@ class Judge:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         reader: ChainReader,
         rail: Rail,
         chain: str,

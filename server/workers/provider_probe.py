@@ -10,12 +10,12 @@ import asyncio
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock
 from providers.base import Probe, SettlementProvider
 from providers.health import ProviderHealth
 from storage import provider_health
+from storage.database import Engine
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ class ProviderProbe:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         provider: SettlementProvider,
         health: ProviderHealth,
         clock: Clock,

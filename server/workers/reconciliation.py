@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock, Entropy
 from domain.ledger import Break, Command
@@ -24,7 +23,7 @@ from providers.base import ChainReader, ProviderUnavailable
 from server.ledger_writer import LedgerWriter
 from storage import cursors, proofs
 from storage.cursors import Cursor
-from storage.database import Tx
+from storage.database import Engine, Tx
 from storage.proofs import Difference, StandingAt
 
 log = structlog.get_logger()
@@ -85,7 +84,7 @@ class Reconciliation:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         writer: LedgerWriter,
         reader: ChainReader,
         chain: str,

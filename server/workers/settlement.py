@@ -18,7 +18,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock, Entropy
 from domain.identity import OPERATOR, OUTSIDE, HolderId, ItemId
@@ -45,6 +44,7 @@ from server.workers.activation import Activation
 from server.workers.attempts import Attempts
 from server.workers.judge import Judge
 from storage import cursors, custody, settlements
+from storage.database import Engine
 from storage.settlements import Claim, ClaimedItem, Release
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class SettlementWorker:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         writer: LedgerWriter,
         provider: SettlementProvider,
         reader: ChainReader,

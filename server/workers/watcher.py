@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.clock import Clock, Entropy
 from domain.errors import StateConflict
@@ -31,6 +30,7 @@ from server.ledger_writer import LedgerWriter
 from server.workers.block_range import BlockRange, Known
 from storage import cursors, custody, settlements
 from storage.cursors import Cursor
+from storage.database import Engine
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Watcher:
     def __init__(
         self,
         *,
-        engine: AsyncEngine,
+        engine: Engine,
         writer: LedgerWriter,
         reader: ChainReader,
         rail: Rail,
