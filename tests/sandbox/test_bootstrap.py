@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,15 @@ def test_what_is_missing_is_told_in_one_sentence(fact: dict[str, object], senten
 def test_old_pythons_can_read_it(script: str) -> None:
     """A Python that is too old must get as far as the sentence, not end in a syntax error."""
     ast.parse((ROOT / "sandbox" / script).read_text(), feature_version=(3, 5))
+
+
+def test_old_pythons_of_this_machine_say_the_sentence() -> None:
+    """What the test above derives from the grammar, asked of real ones where there are any."""
+    for path in filter(None, (shutil.which(f"python3.{minor}") for minor in range(6, 11))):
+        done = subprocess.run([path, "-I", str(BOOTSTRAP), "run"], capture_output=True, text=True)
+        if "pyenv" not in done.stderr:  # a shim of a version that is not active is no Python
+            assert "is not supported: this needs Python 3.11 to 3.13" in done.stderr
+            assert done.returncode == 1
 
 
 def test_a_failing_pip_is_one_sentence_after_its_own_words(tmp_path: Path) -> None:
