@@ -10,6 +10,7 @@ Secrets are `SecretStr`, so that neither a log line nor a traceback can print th
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,11 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.clock import SystemClock, SystemEntropy
 from domain.money import Asset
 from domain.pricing import FeeSchedule
+from server.api.keys import ConfiguredKey, KeyUnusable
+from storage.sealing import KeyFileUnusable, KeyRing
 
 DEVELOPMENT_CHAIN_ID = 31337
 
@@ -245,8 +249,18 @@ def _identity_faults(settings: Settings) -> Iterator[Fault]:
         yield "jwt_public_key", "JWT_JWKS_URL, JWT_PUBLIC_KEY, JWT_SECRET: set exactly one of them"
     if settings.jwt_secret and len(settings.jwt_secret.get_secret_value()) < 32:
         yield "jwt_secret", "JWT_SECRET: must have at least 32 characters, or it can be guessed"
+    if settings.jwt_public_key and not _is_token_key(settings.jwt_public_key):
+        yield "jwt_public_key", "JWT_PUBLIC_KEY: is not a public key in PEM, of P-256 or Ed25519"
     if settings.jwt_jwks_url and urlsplit(settings.jwt_jwks_url).scheme not in ("http", "https"):
         yield "jwt_jwks_url", "JWT_JWKS_URL: must begin with https://"
+
+
+def _is_token_key(pem: str) -> bool:
+    try:
+        ConfiguredKey.public(pem)
+    except KeyUnusable:
+        return False
+    return True
 
 
 def _tls_faults(settings: Settings) -> Iterator[Fault]:
@@ -256,14 +270,23 @@ def _tls_faults(settings: Settings) -> Iterator[Fault]:
         path: Path | None = getattr(settings, name)
         if path is not None and not path.is_file():
             yield name, f"{name.upper()}: there is no file {path}"
+            return
+    if settings.tls_cert_file and settings.tls_key_file:
+        try:
+            ssl.create_default_context().load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+        except (ssl.SSLError, OSError) as error:
+            yield "tls_cert_file", f"TLS_CERT_FILE, TLS_KEY_FILE: are no certificate with its key ({error})"
 
 
 def _sealing_faults(settings: Settings) -> Iterator[Fault]:
     path = settings.sealing_keys_file
     if path is None:
         yield "sealing_keys_file", "SEALING_KEYS_FILE: is missing"
-    elif not path.is_file():
-        yield "sealing_keys_file", f"SEALING_KEYS_FILE: there is no file {path}"
+        return
+    try:
+        KeyRing.read(path, entropy=SystemEntropy(SystemClock()))
+    except KeyFileUnusable as fault:
+        yield "sealing_keys_file", f"SEALING_KEYS_FILE: {fault}"
 
 
 def _tempo_faults(settings: Settings) -> Iterator[Fault]:

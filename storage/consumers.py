@@ -64,8 +64,8 @@ class KeyTaken(Exception):
     """Another onboarding with the same request id was committed just now."""
 
 
-class Consumers:
-    """Reads and writes of consumers, with the keys that their personal data needs."""
+class Directory:
+    """Who is who: reads and writes of consumers, with the keys that their personal data needs."""
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring

@@ -6,6 +6,7 @@ the equations are those of the money rules: 16 for consumers, 17 for the operato
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from domain.money import Asset
 from domain.settlement import FINAL
 from storage.database import Tx
 from storage.schema import (
+    breaks,
     custody_positions,
     entries,
     proofs,
@@ -194,3 +196,25 @@ async def standing_on_tempo(tx: Tx, *, after: tuple[UUID, str], limit: int) -> l
 async def store(tx: Tx, *, proof_id: UUID, clean: bool, report: dict[str, Any], now: datetime) -> None:
     """Keep a proof, so that requests can show it."""
     await tx.execute(insert(proofs).values(id=proof_id, clean=clean, report=cast(report, JSONB), created_at=now))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProof:
+    """A proof as it was kept."""
+
+    clean: bool
+    report: dict[str, Any]
+    created_at: datetime
+
+
+async def latest(tx: Tx) -> StoredProof | None:
+    """The newest proof."""
+    newest = select(proofs).order_by(proofs.c.created_at.desc(), proofs.c.id.desc()).limit(1)
+    row = (await tx.execute(newest)).first()
+    return StoredProof(row.clean, row.report, row.created_at) if row else None
+
+
+async def first_seen(tx: Tx, subjects: Collection[str]) -> dict[tuple[str, str], datetime]:
+    """When the breaks about these subjects were first found, by kind and subject."""
+    statement = select(breaks.c.kind, breaks.c.subject, breaks.c.found_at).where(breaks.c.subject.in_(sorted(subjects)))
+    return {(row.kind, row.subject): row.found_at for row in await tx.execute(statement)}

@@ -4,7 +4,7 @@ A sealed value names its key, so that the ring can grow and old rows stay readab
 bound to its place (table, column, row): moved to another row it does not open. The blind index is an HMAC under a key
 of its own, equal for equal values, and says nothing to who does not hold that key.
 
-The key file is JSON: {"active": "2026-01", "keys": {"2026-01": "<32 bytes, base64>"}, "index_key": "<32 bytes, base64>"}.
+The key file is JSON, each key 32 bytes in base64: {"active": "2026-01", "keys": {"2026-01": "…"}, "index_key": "…"}.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ there all the same, behind the same checks, and answers NOT_IMPLEMENTED.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, NoReturn, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -144,14 +144,16 @@ def _refusing(error: Callable[[], Exception], *, streaming: bool) -> Any:
     async def refuse(_request: Any, _call: Any) -> NoReturn:
         raise error()
 
-    async def refuse_stream(_request: Any, _call: Any) -> Any:
+    async def refuse_stream(_request: Any, _call: Any) -> AsyncIterator[Any]:
+        # The loop makes this a stream; it never runs.
+        for answer in list[Any]():
+            yield answer
         raise error()
-        yield
 
     return refuse_stream if streaming else refuse
 
 
-def _health_handler(edge: Edge, health: Health) -> grpc.GenericRpcHandler[Any, Any]:
+def _health_handler(edge: Edge, health: Health) -> grpc.GenericRpcHandler:
     async def check(request: Any, context: Context) -> Any:
         return await health.servicer.Check(request, context)
 
@@ -167,15 +169,14 @@ def _health_handler(edge: Edge, health: Health) -> grpc.GenericRpcHandler[Any, A
     return grpc.method_handlers_generic_handler(HEALTH_SERVICE.full_name, handlers)
 
 
-def _reflection_handlers(
-    edge: Edge, names: Sequence[str], access: Access
-) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
+def _reflection_handlers(edge: Edge, names: Sequence[str], access: Access) -> tuple[grpc.GenericRpcHandler, ...]:
     """Reflection in both versions: their messages are the same on the wire, and tools differ in which they ask for."""
     servicer = ReflectionServicer(names)
 
     async def info(requests: Any, context: Context) -> None:
         async with edge.open_to(access, context):
-            async for answer in servicer.ServerReflectionInfo(requests, context):
+            answers = cast(AsyncIterator[Any], servicer.ServerReflectionInfo(requests, context))
+            async for answer in answers:
                 await context.write(answer)
 
     handler = grpc.stream_stream_rpc_method_handler(

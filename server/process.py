@@ -1,0 +1,75 @@
+"""What every process of ours begins with: its arguments, its reasons not to start, and how it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.settings import Role
+from storage import migrations
+from storage.database import Engine
+
+
+class StartRefused(Exception):
+    """Why the process cannot start: one sentence for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The command line."""
+
+    role: Role
+    workers: int
+    """API processes under a supervisor."""
+    number: int
+    """Which of a supervisor's processes this is."""
+    supervised: bool
+    """Shares the supervisor's port and ends with it."""
+
+    @property
+    def name(self) -> str:
+        """How the process calls itself in its log lines."""
+        return f"{self.role}-{self.number}" if self.supervised and self.role is Role.API else str(self.role)
+
+
+def read_arguments(line: Sequence[str] | None = None) -> Arguments:
+    """The command line, or the exit that argparse makes of a wrong one."""
+    parser = argparse.ArgumentParser(prog="server", description="The Monay consumer wallet.")
+    parser.add_argument("role", type=Role, choices=tuple(Role), help="what this process is for")
+    parser.add_argument("--workers", type=int, default=1, help="API processes of `all` (default: 1)")
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
+    parsed = parser.parse_args(line)
+    if parsed.workers < 1:
+        parser.error("--workers must be at least 1")
+    return Arguments(parsed.role, parsed.workers, parsed.number, parsed.supervised)
+
+
+def stop_event(*, supervised: bool) -> asyncio.Event:
+    """Set by SIGTERM and SIGINT, and by the supervisor's end: its pipe to us closes, however it died."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if supervised:
+        pipe = sys.stdin.fileno()
+
+        def closed() -> None:
+            if not os.read(pipe, 1):
+                loop.remove_reader(pipe)
+                stop.set()
+
+        loop.add_reader(pipe, closed)
+    return stop
+
+
+async def require_database(engine: Engine) -> None:
+    """Refuse to start without a database that has this code's schema."""
+    obstacle = await migrations.obstacle(engine)
+    if obstacle is not None:
+        raise StartRefused(obstacle)
