@@ -70,7 +70,7 @@ test-go-sdk:
 		else echo "Go SDK: skipped, there is no go here"; fi
 
 test-system: dev-environment ## The long tests over whole systems of processes: crashes, restarts, cut connections
-	@$(call later,tests/system,$(PY) -m pytest -m system $(ARGS))
+	$(PY) -m pytest -m system $(ARGS)
 
 doctor: ## What this machine has and lacks
 	@$(PYTHON) -I sandbox/doctor.py
