@@ -14,12 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from server.process import StartRefused
+
 
 class HttpServer:
     """Serves in the process' own event loop until told to stop."""
 
-    def __init__(self, listener: socket.socket, *, registry: CollectorRegistry) -> None:
-        self._listener = listener
+    def __init__(self, address: str, *, offset: int, registry: CollectorRegistry) -> None:
+        """Listen at `host:port + offset`: each process of a supervisor has a port of its own."""
+        self._listener = _listen(address, offset)
         self._registry = registry
         app = Starlette(routes=[Route("/metrics", self._metrics)])
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
@@ -45,12 +48,11 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def listen(address: str, *, offset: int = 0) -> socket.socket:
-    """A listening socket at `host:port + offset`."""
+def _listen(address: str, offset: int) -> socket.socket:
     host, _, port = address.rpartition(":")
     number = int(port) + offset if int(port) else 0
-    return socket.create_server((host.strip("[]"), number), family=_family(host))
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), number), family=family)
+    except OSError as error:
+        raise StartRefused(f"HTTP cannot listen on {host}:{number} (HTTP_LISTEN): {error.strerror}.") from error

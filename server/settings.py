@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain.clock import SystemClock, SystemEntropy
 from domain.money import Asset
 from domain.pricing import FeeSchedule
-from server.api.keys import ConfiguredKey, KeyUnusable
+from server.token_keys import ConfiguredKey, KeyUnusable
 from storage.sealing import KeyFileUnusable, KeyRing
 
 DEVELOPMENT_CHAIN_ID = 31337
@@ -183,6 +183,11 @@ class Settings(BaseSettings):
         """Whether what only a sandbox has is served."""
         return self.sandbox_enabled and not self.production
 
+    def sealing_keys(self) -> Path:
+        """The key file of a process that serves consumers; `read_settings` has seen that it is there."""
+        assert self.sealing_keys_file is not None
+        return self.sealing_keys_file
+
     @property
     def fees(self) -> FeeSchedule:
         return FeeSchedule(
@@ -190,6 +195,11 @@ class Settings(BaseSettings):
             batch_transfer_micros=self.batch_transfer_fee_micros,
             withdrawal_micros=self.withdrawal_fee_micros,
         )
+
+
+def revealed(secret: SecretStr | None) -> str | None:
+    """A secret's text, for the one part that needs it."""
+    return None if secret is None else secret.get_secret_value()
 
 
 def read_settings(role: Role) -> Settings:

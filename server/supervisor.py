@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from server.process import StartRefused
 from server.settings import WORKER_SECRETS, Settings
 
 log = structlog.get_logger()
@@ -102,7 +103,7 @@ class Supervisor:
 
 
 def hold_port(address: str) -> socket.socket:
-    """Take the port for us alone, then let our children share it. Raises OSError when somebody has it."""
+    """Take the port for us alone, then let our children share it."""
     host, _, port = address.rpartition(":")
     held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
@@ -110,9 +111,9 @@ def hold_port(address: str) -> socket.socket:
         # Linux compares this flag of both sockets at the second one's bind, so the first may raise it late. The socket
         # never listens, so no connection ever lands here.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except BaseException:
+    except OSError as error:
         held.close()
-        raise
+        raise StartRefused(f"gRPC cannot listen on {address} (GRPC_LISTEN): {error.strerror}.") from error
     return held
 
 

@@ -6,11 +6,13 @@ there all the same, behind the same checks, and answers NOT_IMPLEMENTED.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, NoReturn, cast
 
 import grpc
+import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
@@ -22,7 +24,10 @@ from monay.wallet.v1 import consumer_wallet_service_pb2, operations_service_pb2,
 from server.api.access import Access, CallerKind
 from server.api.edge import Context, Edge, Rpc
 from server.api.health import Health
+from server.process import StartRefused
 from server.settings import Settings
+
+log = structlog.get_logger()
 
 CONSUMER_WALLET = consumer_wallet_service_pb2.DESCRIPTOR.services_by_name["ConsumerWalletService"]
 OPERATIONS = operations_service_pb2.DESCRIPTOR.services_by_name["OperationsService"]
@@ -52,31 +57,73 @@ def services(settings: Settings) -> list[ServiceDescriptor]:
     return [CONSUMER_WALLET, OPERATIONS, *([SANDBOX] if settings.sandbox else [])]
 
 
-def build_server(
-    settings: Settings, *, edge: Edge, nouns: Sequence[object], health: Health, shares_port: bool
-) -> grpc.aio.Server:
-    """The server, with every rpc of the contract; `bind` gives it an address."""
-    server = grpc.aio.server(options=_options(settings, shares_port=shares_port))
-    offered = services(settings)
-    _check_nouns(nouns, [CONSUMER_WALLET, OPERATIONS, SANDBOX])
-    for service in offered:
-        handlers = {
-            method.name: _handler(edge, method, nouns, enabled=settings.consumer_wallet_enabled)
-            for method in service.methods
-        }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
-    server.add_generic_rpc_handlers((_health_handler(edge, health),))
-    names = [*(service.full_name for service in offered), HEALTH_SERVICE.full_name, REFLECTION_V1]
-    server.add_generic_rpc_handlers(_reflection_handlers(edge, names, ANY_TOKEN if settings.production else OPEN))
-    return server
+def service_names(settings: Settings) -> list[str]:
+    """The full names of what this server offers."""
+    return [service.full_name for service in services(settings)]
 
 
-def bind(server: grpc.aio.Server, settings: Settings, address: str) -> int:
+def disabled_names(settings: Settings) -> list[str]:
+    """Those of them that refuse everything now."""
+    return [] if settings.consumer_wallet_enabled else [CONSUMER_WALLET.full_name]
+
+
+class GrpcServer:
+    """The server with every rpc of the contract, from binding to the last answer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        edge: Edge,
+        nouns: Sequence[object],
+        health: Health,
+        address: str,
+        shares_port: bool,
+    ) -> None:
+        self._edge = edge
+        self._health = health
+        self._grace_seconds = settings.grace_seconds
+        self._server = grpc.aio.server(options=_options(settings, shares_port=shares_port))
+        self._register(settings, nouns)
+        self.port = _bind(self._server, settings, address)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; then send newcomers away, end the streams, and let calls in flight finish."""
+        await self._health.read()
+        await self._server.start()
+        log.info("grpc.serving", port=self.port)
+        try:
+            await stop.wait()
+        finally:
+            log.info("grpc.draining", grace_seconds=self._grace_seconds)
+            await self._health.leave()
+            self._edge.drain()
+            await self._server.stop(self._grace_seconds)
+
+    def _register(self, settings: Settings, nouns: Sequence[object]) -> None:
+        offered = services(settings)
+        _check_nouns(nouns, [CONSUMER_WALLET, OPERATIONS, SANDBOX])
+        enabled = settings.consumer_wallet_enabled
+        for service in offered:
+            handlers = {method.name: _handler(self._edge, method, nouns, enabled=enabled) for method in service.methods}
+            self._add(grpc.method_handlers_generic_handler(service.full_name, handlers))
+        self._add(_health_handler(self._edge, self._health))
+        names = [*(service.full_name for service in offered), HEALTH_SERVICE.full_name, REFLECTION_V1]
+        self._add(*_reflection_handlers(self._edge, names, ANY_TOKEN if settings.production else OPEN))
+
+    def _add(self, *handlers: grpc.GenericRpcHandler) -> None:
+        self._server.add_generic_rpc_handlers(handlers)
+
+
+def _bind(server: grpc.aio.Server, settings: Settings, address: str) -> int:
     """Listen there, and say at which port. With a certificate, TLS is all that is spoken."""
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return server.add_insecure_port(address)
-    pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
-    return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+    try:
+        if settings.tls_cert_file is None or settings.tls_key_file is None:
+            return server.add_insecure_port(address)
+        pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
+        return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+    except RuntimeError as error:
+        raise StartRefused(f"gRPC cannot listen on {address} (GRPC_LISTEN): is the port taken?") from error
 
 
 def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:

@@ -20,7 +20,7 @@ from domain.clock import Clock
 from domain.errors import TokenExpired, TokenInvalid
 from domain.identity import ConsumerId, is_consumer
 from server.api.access import Caller, CallerKind
-from server.api.keys import KeySource
+from server.token_keys import KeySource
 
 MAX_TOKEN_LENGTH = 8_192
 REMEMBERED_TOKENS = 50_000

@@ -50,6 +50,10 @@ class VerificationKey:
         raise KeyUnusable("a token's key must be P-256 (ES256), Ed25519 (EdDSA) or a secret (HS256)")
 
 
+class KeysUnavailable(Exception):
+    """The issuer's key set could not be read."""
+
+
 class KeySource(Protocol):
     """Where the verifier finds keys. `generation` rises when one that was good may be so no longer."""
 
@@ -88,6 +92,10 @@ class ConfiguredKey:
     async def find(self, key_id: str | None) -> VerificationKey | None:
         return self._key
 
+    async def run(self, stop: asyncio.Event) -> None:
+        """Nothing to keep fresh."""
+        await stop.wait()
+
 
 class PublishedKeys:
     """The issuer's key set, read again every few minutes and whenever a token names a key that is not in it."""
@@ -109,11 +117,14 @@ class PublishedKeys:
         return self._keys.get(key_id)
 
     async def load(self) -> None:
-        """Read the set; raises what httpx raises when the issuer does not answer."""
+        """Read the set, or raise `KeysUnavailable`."""
         self._fetched_at = self._clock.monotonic()
-        answer = await self._client.get(self._url)
-        answer.raise_for_status()
-        keys = _usable(answer.json()["keys"])
+        try:
+            answer = await self._client.get(self._url)
+            answer.raise_for_status()
+            keys = _usable(answer.json()["keys"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise KeysUnavailable(type(error).__name__) from error
         if keys.keys() != self._keys.keys():
             log.info("keys.changed", key_ids=sorted(keys))
             self.generation += 1
@@ -137,9 +148,9 @@ class PublishedKeys:
     async def _try_load(self) -> None:
         try:
             await self.load()
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except KeysUnavailable as error:
             # What was published last still counts: the issuer's pause is not ours.
-            log.warning("keys.unreachable", error=type(error).__name__)
+            log.warning("keys.unavailable", error=str(error))
 
 
 def _usable(published: Iterable[dict[str, Any]]) -> dict[str, VerificationKey]:

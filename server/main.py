@@ -1,0 +1,164 @@
+"""The one place where the service is put together: every part is built here, by hand, and handed what it needs.
+
+    server api                  one process that answers calls
+    server workers              one process that settles, watches and reconciles; it alone holds keys
+    server all --workers N      a supervisor around N API processes on one port and one worker process
+
+A process ends with 0 when it was told to stop and everything in flight had finished, with 2 when its settings are
+wrong, and with 1 when it could not start or a part of it failed: crash loudly, be restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+
+from domain.clock import Clock, SystemClock, SystemEntropy
+from server.api.consumers import Consumers
+from server.api.edge import Edge
+from server.api.health import Health
+from server.api.proofs import Proofs
+from server.api.providers import Providers
+from server.api.sandbox import Sandbox
+from server.api.server import GrpcServer, disabled_names, service_names
+from server.api.tokens import TokenVerifier
+from server.http import HttpServer
+from server.ledger_writer import LedgerWriter
+from server.process import Arguments, StartRefused, read_arguments, require_database, stop_event
+from server.services.onboarding import OnboardingService
+from server.services.provider_jobs import ProviderJobs
+from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
+from server.supervisor import Supervisor
+from server.telemetry import RpcMetrics, configure_logging
+from server.token_keys import ConfiguredKey, KeysUnavailable, PublishedKeys
+from storage.cache import Cache
+from storage.consumers import Directory
+from storage.database import create_engine
+from storage.sealing import KeyRing
+
+
+def main(line: Sequence[str] | None = None) -> int:
+    """Run the process that the command line names; its exit code."""
+    arguments = read_arguments(line)
+    try:
+        settings = read_settings(arguments.role)
+    except SettingsFaults as wrong:
+        sys.stderr.write("\n  ".join(["The settings are wrong:", *wrong.faults]) + "\n")
+        return 2
+    configure_logging(settings.log_level, process=arguments.name)
+    try:
+        return asyncio.run(_run(arguments, settings))
+    except StartRefused as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 1
+
+
+async def _run(arguments: Arguments, settings: Settings) -> int:
+    stop = stop_event(supervised=arguments.supervised)
+    if arguments.role is Role.ALL:
+        return await Supervisor(settings, workers=arguments.workers).run(stop)
+    await (run_api if arguments.role is Role.API else run_workers)(arguments, settings, stop)
+    return 0
+
+
+async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event) -> None:
+    """Answer calls until `stop` is set, then let those in flight finish."""
+    clock, registry = SystemClock(), CollectorRegistry()
+    entropy = SystemEntropy(clock)
+    database_url = settings.database_url.get_secret_value()
+    engine = create_engine(database_url, pool_size=settings.database_pool_size)
+    await require_database(engine)
+    cache = Cache(revealed(settings.redis_url))
+    writer = LedgerWriter(
+        database_url=database_url,
+        clock=clock,
+        entropy=entropy,
+        committers=settings.ledger_committers,
+        queue_limit=settings.ledger_queue_limit,
+    )
+    keys = await _token_keys(settings, clock)
+    tokens = TokenVerifier(
+        keys,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        leeway_seconds=settings.jwt_leeway_seconds,
+        clock=clock,
+    )
+    edge = Edge(
+        tokens=tokens,
+        metrics=RpcMetrics(registry),
+        clock=clock,
+        entropy=entropy,
+        default_deadline_seconds=settings.default_deadline_seconds,
+    )
+    health = Health(
+        engine=engine,
+        cache=cache.answers,
+        services=service_names(settings),
+        disabled=disabled_names(settings),
+        clock=clock,
+        provider_max_age=timedelta(seconds=settings.provider_health_max_age_seconds),
+    )
+    directory = Directory(KeyRing.read(settings.sealing_keys(), entropy=entropy))
+    jobs = ProviderJobs(engine=engine, clock=clock, entropy=entropy)
+    nouns = [
+        Consumers(
+            engine=engine,
+            directory=directory,
+            onboarding=OnboardingService(engine=engine, directory=directory, clock=clock),
+            tempo_chain_id=settings.tempo_chain_id,
+        ),
+        Providers(engine=engine, health=health),
+        Proofs(
+            engine=engine,
+            jobs=jobs,
+            max_age=timedelta(seconds=settings.proof_max_age_seconds),
+            clock=clock,
+            entropy=entropy,
+        ),
+        Sandbox(engine=engine, jobs=jobs, entropy=entropy),
+    ]
+    server = GrpcServer(
+        settings,
+        edge=edge,
+        nouns=nouns,
+        health=health,
+        address=settings.grpc_listen,
+        shares_port=arguments.supervised,
+    )
+    metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
+    # What calls in flight need goes on until the last of them has its answer.
+    answered = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for part in (writer, keys, health, metrics):
+            tasks.create_task(part.run(answered))
+        try:
+            await server.run(stop)
+        finally:
+            answered.set()
+    await cache.close()
+    await engine.dispose()
+
+
+async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Event) -> None:
+    """Settle, watch and reconcile until `stop` is set; each worker leaves at a clean point."""
+    await stop.wait()
+
+
+async def _token_keys(settings: Settings, clock: Clock) -> ConfiguredKey | PublishedKeys:
+    if settings.jwt_public_key is not None:
+        return ConfiguredKey.public(settings.jwt_public_key)
+    if settings.jwt_secret is not None:
+        return ConfiguredKey.secret(settings.jwt_secret.get_secret_value())
+    assert settings.jwt_jwks_url is not None, "settings name exactly one source of keys"
+    keys = PublishedKeys(settings.jwt_jwks_url, clock=clock)
+    try:
+        # They have to be there at the start; later the issuer may be away for a while.
+        await keys.load()
+    except KeysUnavailable as error:
+        raise StartRefused(f"The keys at JWT_JWKS_URL cannot be read: {error}.") from error
+    return keys
