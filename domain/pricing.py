@@ -18,3 +18,9 @@ class FeeSchedule:
     def transfer_fee(self, amount: Money) -> Money:
         """The fee of one transfer, whatever its size."""
         return Money(amount.asset, self.transfer_micros)
+
+
+def share(micros: int, *, parts: int, position: int) -> int:
+    """One part of what several share evenly. The first ones carry the remainder, so that the parts add up."""
+    whole, remainder = divmod(micros, parts)
+    return whole + (1 if position < remainder else 0)

@@ -1,0 +1,29 @@
+"""Reference rates: what one unit of a currency is worth in another, as an operator or a feed last said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from storage.database import Tx
+from storage.schema import reference_rates
+
+EUR_USD = "EUR/USD"
+
+_r = reference_rates.c
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The price of one unit of a pair's first currency, in micros of its second."""
+
+    micros: int
+    quoted_at: datetime
+
+
+async def read(tx: Tx, pair: str) -> Rate | None:
+    """The pair's rate, if it was ever set."""
+    row = (await tx.execute(select(_r.rate_micros, _r.quoted_at).where(_r.pair == pair))).first()
+    return Rate(row.rate_micros, row.quoted_at) if row else None
