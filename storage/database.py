@@ -26,6 +26,7 @@ from storage import arrays
 
 __all__ = [
     "STATEMENT_STOPPED",
+    "UNAVAILABLE",
     "CommitterConnection",
     "CommitterError",
     "DatabaseError",
@@ -85,13 +86,27 @@ def create_engine(url: str, *, pool_size: int = 8, statement_timeout_ms: int = 1
     )
 
 
+# What it looks like when the database is away, stopping, or too slow for its statement timeout.
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
+
+
 @asynccontextmanager
 async def reading(engine: Engine) -> AsyncIterator[Tx]:
     """A connection for reads, each statement a snapshot of its own: no BEGIN and no ROLLBACK to wait for."""
     try:
         async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as tx:
             yield tx
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except UNAVAILABLE as error:
+        raise DatabaseUnavailable() from error
+
+
+@asynccontextmanager
+async def writing(engine: Engine) -> AsyncIterator[Tx]:
+    """One database transaction, committed at the end of the block. For what does not touch the ledger."""
+    try:
+        async with engine.begin() as tx:
+            yield tx
+    except UNAVAILABLE as error:
         raise DatabaseUnavailable() from error
 
 

@@ -18,7 +18,7 @@ from server.api.convert import checksummed, timestamp
 from server.services.onboarding import FIRST_LEVEL, OnboardingService, normalised
 from storage import consumers
 from storage.consumers import Directory
-from storage.database import Engine
+from storage.database import Engine, reading
 
 
 class Consumers:
@@ -42,7 +42,7 @@ class Consumers:
         return OnboardResponse(consumer=self._proto(onboarded.consumer), replayed=onboarded.replayed)
 
     async def get_consumer(self, request: GetConsumerRequest, call: Call) -> GetConsumerResponse:
-        async with self._engine.connect() as tx:
+        async with reading(self._engine) as tx:
             consumer = await self._directory.find_by_id(tx, call.consumer_id)
         if consumer is None:
             raise ConsumerNotFound(call.consumer_id)

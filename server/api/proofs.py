@@ -24,7 +24,7 @@ from server.api.access import Call
 from server.api.convert import money, timestamp
 from server.services.provider_jobs import ProviderJobs
 from storage import proofs
-from storage.database import Engine
+from storage.database import Engine, reading
 from storage.proofs import StoredProof
 
 MAX_BREAKS = 1_000
@@ -47,7 +47,7 @@ class Proofs:
         asked_at = self._clock.now()
         if request.refresh:
             await self._jobs.ask("proof", {}, key=str(self._entropy.uuid7()), deadline=call.deadline)
-        async with self._engine.connect() as tx:
+        async with reading(self._engine) as tx:
             proof = await proofs.latest(tx)
             if proof is None:
                 raise ProofTooOld()

@@ -21,7 +21,7 @@ from server.api.access import Call, CallerKind
 from server.api.convert import money, timestamp
 from server.api.health import Health
 from storage import custody
-from storage.database import Engine
+from storage.database import Engine, reading
 from storage.provider_health import ProviderHealthRow
 
 _BREAKERS: dict[str, BreakerState.ValueType] = {
@@ -61,7 +61,7 @@ class Providers:
 
     async def _floats(self, rows: tuple[ProviderHealthRow, ...]) -> dict[str, list[Money]]:
         floats = {}
-        async with self._engine.connect() as tx:
+        async with reading(self._engine) as tx:
             for provider in (row.provider for row in rows if row.provider in _RAILS):
                 keys = [(OPERATOR, asset) for asset in _CARRIES[provider]]
                 positions = await custody.positions(tx, _RAILS[provider], keys)

@@ -9,7 +9,7 @@ from server.api.access import Call
 from server.api.convert import checksummed
 from server.services.provider_jobs import ProviderJobs
 from storage import custody
-from storage.database import Engine
+from storage.database import Engine, reading
 
 
 class Sandbox:
@@ -21,7 +21,7 @@ class Sandbox:
         self._entropy = entropy
 
     async def faucet(self, request: FaucetRequest, call: Call) -> FaucetResponse:
-        async with self._engine.connect() as tx:
+        async with reading(self._engine) as tx:
             found = await custody.addresses_of(tx, [call.consumer_id])
         if call.consumer_id not in found:
             raise ConsumerNotFound(call.consumer_id)

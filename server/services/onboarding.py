@@ -23,7 +23,7 @@ from domain.errors import (
 from domain.identity import request_key
 from storage import addresses
 from storage.consumers import Consumer, Contact, Directory, KeyTaken, Onboarding
-from storage.database import Engine, Tx
+from storage.database import Engine, Tx, writing
 
 FIRST_LEVEL = 1
 
@@ -56,7 +56,7 @@ class OnboardingService:
     async def _onboard_once(
         self, contact: Contact, kyc_level: int, onboarding: Onboarding | None, request_id: str
     ) -> Onboarded:
-        async with self._engine.begin() as tx:
+        async with writing(self._engine) as tx:
             if onboarding is not None:
                 stored = await self._directory.onboarded_by(tx, onboarding.key)
                 if stored is not None and stored[1] != onboarding.body_hash:

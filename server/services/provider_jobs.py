@@ -9,7 +9,7 @@ from typing import Any
 
 from domain.clock import Clock, Entropy
 from storage import provider_jobs
-from storage.database import Engine
+from storage.database import Engine, reading, writing
 from storage.provider_jobs import ProviderJob
 
 # Answers go out this long before the caller gives up waiting for them.
@@ -28,7 +28,7 @@ class ProviderJobs:
 
     async def ask(self, kind: str, body: dict[str, Any], *, key: str, deadline: float) -> ProviderJob:
         """The job as it stands when it is finished, or when `deadline` (monotonic) is near. The same key asks once."""
-        async with self._engine.begin() as tx:
+        async with writing(self._engine) as tx:
             job = await provider_jobs.ask(
                 tx, job_id=self._entropy.uuid7(), kind=kind, key=key, body=body, now=self._clock.now()
             )
@@ -36,6 +36,6 @@ class ProviderJobs:
         while not job.finished and self._clock.monotonic() + pause < deadline - MARGIN_SECONDS:
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            async with self._engine.connect() as tx:
+            async with reading(self._engine) as tx:
                 job = await provider_jobs.find(tx, job.id) or job
         return job
