@@ -107,6 +107,8 @@ def hold_port(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
+        # The last run's closed connections may linger for a minute; somebody who listens still makes the bind fail.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((host.strip("[]"), int(port)))
         # Linux compares this flag of both sockets at the second one's bind, so the first may raise it late. The socket
         # never listens, so no connection ever lands here.
