@@ -6,7 +6,11 @@ one onboards and pays.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 from uuid import NAMESPACE_DNS, uuid5
 
 import grpc
@@ -16,6 +20,8 @@ from monay.wallet.v1.consumer_wallet_service_pb2_grpc import ConsumerWalletServi
 from monay.wallet.v1.money_pb2 import Money
 from monay.wallet.v1.sandbox_service_pb2 import FaucetRequest
 from monay.wallet.v1.sandbox_service_pb2_grpc import SandboxServiceStub
+
+Answer = TypeVar("Answer")
 
 TIMEOUT_SECONDS = 20
 FUNDS_MICROS = 250_000_000
@@ -30,29 +36,33 @@ class Residents:
 
 
 async def settle_in(address: str, token: str) -> Residents:
-    """Onboard both, and let the faucet pay Alice once. Raises grpc.RpcError."""
+    """Onboard both, and let the faucet pay Alice once. Raises grpc.aio.AioRpcError."""
+    metadata = grpc.aio.Metadata(("authorization", f"Bearer {token}"))
     async with grpc.aio.insecure_channel(address) as channel:
-        residents = Residents(
-            alice=await _onboard(channel, token, name="Alice", phone="+14155551001"),
-            bob=await _onboard(channel, token, name="Bob", phone="+14155551002"),
-        )
+        wallet, sandbox = ConsumerWalletServiceStub(channel), SandboxServiceStub(channel)
+        ids = {}
+        for name, phone in (("Alice", "+14155551001"), ("Bob", "+14155551002")):
+            person = OnboardRequest(
+                email=f"{name.lower()}@example.com", phone=phone, full_name=name, request_id=_request_id(name)
+            )
+            ids[name] = (await _patiently(partial(wallet.Onboard, person, metadata=metadata))).consumer.id
         funds = Money(asset="USDC", micros=FUNDS_MICROS)
-        request = FaucetRequest(consumer_id=residents.alice, request_id=_request_id("faucet"), amount=funds)
-        await SandboxServiceStub(channel).Faucet(request, timeout=TIMEOUT_SECONDS, metadata=_metadata(token))
-        return residents
+        gift = FaucetRequest(consumer_id=ids["Alice"], request_id=_request_id("faucet"), amount=funds)
+        await _patiently(partial(sandbox.Faucet, gift, metadata=metadata))
+        return Residents(alice=ids["Alice"], bob=ids["Bob"])
 
 
-async def _onboard(channel: grpc.aio.Channel, token: str, *, name: str, phone: str) -> str:
-    email = f"{name.lower()}@example.com"
-    request = OnboardRequest(email=email, phone=phone, full_name=name, request_id=_request_id(name))
-    stub = ConsumerWalletServiceStub(channel)
-    answer = await stub.Onboard(request, timeout=TIMEOUT_SECONDS, metadata=_metadata(token))
-    return answer.consumer.id
+async def _patiently(call: Callable[..., Awaitable[Answer]]) -> Answer:
+    """Call again while the workers still prepare what it needs: addresses, the chain's health."""
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_SECONDS
+    while True:
+        try:
+            return await call(timeout=TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.2)
 
 
 def _request_id(what: str) -> str:
     return str(uuid5(NAMESPACE_DNS, f"{what}.sandbox.wallet.monay.com"))
-
-
-def _metadata(token: str) -> grpc.aio.Metadata:
-    return grpc.aio.Metadata(("authorization", f"Bearer {token}"))
