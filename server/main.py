@@ -18,6 +18,9 @@ from datetime import timedelta
 from prometheus_client import CollectorRegistry
 
 from domain.clock import Clock, SystemClock, SystemEntropy
+from domain.identity import FEE_PAYER, OPERATOR
+from domain.settlement import Rail
+from providers.health import ProviderHealth
 from server.api.consumers import Consumers
 from server.api.edge import Edge
 from server.api.health import Health
@@ -28,16 +31,23 @@ from server.api.server import GrpcServer, disabled_names, service_names
 from server.api.tokens import TokenVerifier
 from server.http import HttpServer
 from server.ledger_writer import LedgerWriter
-from server.process import Arguments, StartRefused, read_arguments, require_database, stop_event
+from server.process import Arguments, Part, StartRefused, keep_running, read_arguments, require_database, stop_event
 from server.services.onboarding import OnboardingService
 from server.services.provider_jobs import ProviderJobs
 from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
 from server.supervisor import Supervisor
 from server.telemetry import RpcMetrics, configure_logging
 from server.token_keys import ConfiguredKey, KeysUnavailable, PublishedKeys
+from server.workers.chores import AddressPool, FeeSweeper, RollUp
+from server.workers.jobs import JobWorker, faucet_handler, proof_handler
+from server.workers.provider_probe import ProviderProbe
+from server.workers.reconciliation import Reconciliation
+from server.workers.settlement import CHAIN, SettlementPace, SettlementWorker
+from server.workers.watcher import Watcher
+from storage import addresses
 from storage.cache import Cache
 from storage.consumers import Directory
-from storage.database import create_engine
+from storage.database import create_engine, writing
 from storage.sealing import KeyRing
 
 
@@ -146,7 +156,82 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
 
 async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Event) -> None:
     """Settle, watch and reconcile until `stop` is set; each worker leaves at a clean point."""
-    await stop.wait()
+    clock, registry = SystemClock(), CollectorRegistry()
+    entropy = SystemEntropy(clock)
+    database_url = settings.database_url.get_secret_value()
+    engine = create_engine(database_url, pool_size=settings.database_pool_size)
+    await require_database(engine)
+    # Imported only here: web3, and all below it, would cost an API process a second and memory it never uses.
+    from server import rails
+
+    rail = rails.connect(settings, clock=clock, entropy=entropy)
+    await rails.require_chain(rail, settings, clock=clock, stop=stop)
+    async with writing(engine) as tx:
+        await addresses.add_operator(tx, OPERATOR, rail.signer.operator_address, now=clock.now())
+        await addresses.add_operator(tx, FEE_PAYER, rail.signer.fee_payer_address, now=clock.now())
+    writer = LedgerWriter(database_url=database_url, clock=clock, entropy=entropy)
+    health = ProviderHealth(clock)
+    settlement = SettlementWorker(
+        engine=engine,
+        writer=writer,
+        provider=rail.provider,
+        reader=rail.reader,
+        operator_address=rail.signer.operator_address,
+        clock=clock,
+        entropy=entropy,
+        pace=SettlementPace(lease=timedelta(seconds=settings.settlement_lease_seconds)),
+    )
+    watcher = Watcher(
+        engine=engine,
+        writer=writer,
+        reader=rail.reader,
+        rail=Rail.TEMPO,
+        chain=CHAIN,
+        clock=clock,
+        entropy=entropy,
+        start_block=settings.tempo_start_block,
+    )
+    reconciliation = Reconciliation(
+        engine=engine,
+        writer=writer,
+        reader=rail.reader,
+        chain=CHAIN,
+        clock=clock,
+        entropy=entropy,
+        interval_seconds=settings.proof_interval_seconds,
+    )
+    handlers = {"proof": proof_handler(reconciliation)}
+    if settings.sandbox and rail.faucet is not None:
+        handlers["faucet"] = faucet_handler(rail.faucet)
+    workers: list[Part] = [
+        settlement,
+        watcher,
+        reconciliation,
+        AddressPool(engine=engine, signer=rail.signer, clock=clock, entropy=entropy, target=settings.address_pool_size),
+        RollUp(engine=engine, clock=clock),
+        FeeSweeper(
+            engine=engine,
+            writer=writer,
+            clock=clock,
+            entropy=entropy,
+            threshold_micros=settings.fee_sweep_threshold_micros,
+        ),
+        ProviderProbe(engine=engine, provider=rail.provider, health=health, clock=clock),
+        JobWorker(engine=engine, handlers=handlers, clock=clock),
+    ]
+    metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
+    finished = asyncio.Event()
+    async with asyncio.TaskGroup() as services:
+        for part in (writer, metrics):
+            services.create_task(part.run(finished))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for worker in workers:
+                    tasks.create_task(keep_running(worker, stop, clock))
+        finally:
+            finished.set()
+    await rail.close()
+    await engine.dispose()
 
 
 async def _token_keys(settings: Settings, clock: Clock) -> ConfiguredKey | PublishedKeys:

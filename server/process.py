@@ -9,10 +9,19 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import structlog
+
+from domain.clock import Clock
+from domain.errors import DatabaseUnavailable
 from server.settings import Role
 from storage import migrations
-from storage.database import Engine
+from storage.database import UNAVAILABLE, Engine
+
+log = structlog.get_logger()
+
+DATABASE_PAUSE_SECONDS = 1.0
 
 
 class StartRefused(Exception):
@@ -66,6 +75,25 @@ def stop_event(*, supervised: bool) -> asyncio.Event:
 
         loop.add_reader(pipe, closed)
     return stop
+
+
+class Part(Protocol):
+    """Something that runs until it is told to stop."""
+
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
+async def keep_running(part: Part, stop: asyncio.Event, clock: Clock) -> None:
+    """Run a worker through outages of the database: it begins anew, from what is committed, when that is back.
+
+    Any other failure is a fault of ours, and ends the process.
+    """
+    while not stop.is_set():
+        try:
+            await part.run(stop)
+        except (DatabaseUnavailable, *UNAVAILABLE) as error:
+            log.warning("worker.waiting_for_database", worker=type(part).__name__, error=type(error).__name__)
+            await clock.sleep(DATABASE_PAUSE_SECONDS)
 
 
 async def require_database(engine: Engine) -> None:

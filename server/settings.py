@@ -145,6 +145,10 @@ class Settings(BaseSettings):
     tempo_faucet_key: SecretStr | None = None
     """Development only: an account outside the books that SandboxService.Faucet pays from."""
     tempo_mock_mode: bool = False
+    tempo_mock_file: Path | None = None
+    """Where the chain of the mock mode is kept; without it the chain is gone with the process."""
+    tempo_start_block: Annotated[int, Field(ge=0)] | None = None
+    """Where the watcher of an empty database begins; without it, at the head of that moment."""
     tempo_valid_before_seconds: Annotated[float, Field(gt=0, le=29)] = 25
     """A signed transaction can land until then; the network admits at most 30 seconds."""
 
@@ -168,6 +172,8 @@ class Settings(BaseSettings):
 
     # The workers.
     settlement_lease_seconds: Seconds = 30
+    fee_sweep_threshold_micros: Count = 1_000_000
+    """What a consumer's position must owe in fees for a sweep to be worth its share of a chain transaction."""
     address_pool_size: Count = 1_000
     """Free addresses that the workers keep derived ahead, one for each consumer to come."""
     provider_health_max_age_seconds: Seconds = 15
@@ -300,11 +306,10 @@ def _sealing_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _tempo_faults(settings: Settings) -> Iterator[Fault]:
-    if settings.tempo_mock_mode:
-        return
-    for name in ("tempo_rpc_url", "tempo_tokens", "tempo_private_key", "tempo_fee_payer_key", "tempo_seed"):
+    chain = ("tempo_rpc_url", "tempo_tokens", "tempo_private_key", "tempo_fee_payer_key")
+    for name in ("tempo_seed", *(chain if not settings.tempo_mock_mode else ())):
         if not getattr(settings, name):
-            yield name, f"{name.upper()}: is missing (TEMPO_MOCK_MODE=true runs without a chain)"
+            yield name, f"{name.upper()}: is missing"
     for asset in Asset if settings.tempo_tokens else ():
         if asset not in settings.tempo_tokens:
             yield "tempo_tokens", f"TEMPO_TOKENS: says nothing about {asset}"

@@ -79,5 +79,11 @@ async def add_derived(tx: Tx, derived: Sequence[str], *, first_index: int, now: 
     await tx.execute(upsert(tempo_addresses).on_conflict_do_nothing(), rows)
 
 
+async def add_operator(tx: Tx, holder_id: UUID, address: str, *, now: datetime) -> None:
+    """Note one of the operator's own addresses, so that what moves there is known for what it is."""
+    row = {"address": address, "holder_id": holder_id, "state": "operator", "created_at": now}
+    await tx.execute(upsert(tempo_addresses).values(row).on_conflict_do_nothing())
+
+
 def _pooled(row: Any) -> PooledAddress:
     return PooledAddress(row.address, row.holder_id, row.derivation_index, row.state)

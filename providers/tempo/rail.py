@@ -11,6 +11,7 @@ from domain.clock import Clock
 from domain.money import Asset
 from providers.tempo.contracts import Tokens
 from providers.tempo.endpoints import Endpoint, Endpoints
+from providers.tempo.faucet import TempoFaucet
 from providers.tempo.keys import LocalSigner
 from providers.tempo.provider import TempoProvider
 from providers.tempo.reader import TempoReader
@@ -45,6 +46,11 @@ class TempoRail:
     reader: TempoReader
     signer: LocalSigner
     endpoints: Endpoints
+    terms: ChainTerms
+
+    def faucet(self, key: bytes) -> TempoFaucet:
+        """Development only: pay anybody from the account of this key."""
+        return TempoFaucet(self.endpoints, self.terms, key=key)
 
     async def close(self) -> None:
         await self.endpoints.close()
@@ -62,7 +68,7 @@ def connect(config: TempoConfig, *, clock: Clock) -> TempoRail:
         endpoints, signer, terms, clock=clock, window=config.window, max_head_drift=config.max_head_drift
     )
     reader = TempoReader(endpoints, tokens=tokens, fee_token=terms.fee_token, operator_address=signer.operator_address)
-    return TempoRail(provider, reader, signer, endpoints)
+    return TempoRail(provider, reader, signer, endpoints, terms)
 
 
 def _endpoints(config: TempoConfig, clock: Clock) -> list[Endpoint]:

@@ -1,0 +1,86 @@
+"""The rails that the settings name, for the process that may reach them. A further provider begins with a line here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from pydantic import SecretStr
+
+from domain.clock import Clock, Entropy
+from providers import simulated, tempo
+from providers.base import ChainReader, Faucet, ProviderUnavailable, SettlementProvider, Signer
+from server.process import StartRefused
+from server.settings import Settings, revealed
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A provider's parts, whichever provider it is."""
+
+    provider: SettlementProvider
+    reader: ChainReader
+    signer: Signer
+    faucet: Faucet | None
+    close: Callable[[], Awaitable[None]]
+
+
+def connect(settings: Settings, *, clock: Clock, entropy: Entropy) -> Connected:
+    """Tempo, or with TEMPO_MOCK_MODE a chain in memory under its name. Nothing is sent yet."""
+    if settings.tempo_mock_mode:
+        return _simulated(settings, clock, entropy)
+    return _tempo(settings, clock)
+
+
+async def require_chain(rail: Connected, settings: Settings, *, clock: Clock, stop: asyncio.Event) -> None:
+    """Wait for the chain, which may be away, and refuse another one than the settings name."""
+    while not stop.is_set():
+        try:
+            found = await rail.reader.chain_id()
+        except ProviderUnavailable as error:
+            log.warning("workers.waiting_for_chain", detail=str(error)[:200])
+            await clock.sleep(1.0)
+            continue
+        if found != settings.tempo_chain_id and not settings.tempo_mock_mode:
+            raise StartRefused(f"TEMPO_CHAIN_ID is {settings.tempo_chain_id}, but the node's chain is {found}.")
+        return
+
+
+def _tempo(settings: Settings, clock: Clock) -> Connected:
+    config = tempo.TempoConfig(
+        rpc_urls=settings.tempo_rpc_url,
+        chain_id=settings.tempo_chain_id,
+        tokens=settings.tempo_tokens,
+        operator_key=_key(settings.tempo_private_key),
+        fee_payer_key=_key(settings.tempo_fee_payer_key),
+        seed=_key(settings.tempo_seed),
+        api_key=revealed(settings.tempo_api_key),
+        fee_token=settings.tempo_fee_token,
+        window=timedelta(seconds=settings.tempo_valid_before_seconds),
+    )
+    rail = tempo.connect(config, clock=clock)
+    faucet = rail.faucet(_key(settings.tempo_faucet_key)) if settings.sandbox and settings.tempo_faucet_key else None
+    return Connected(rail.provider, rail.reader, rail.signer, faucet, rail.close)
+
+
+def _simulated(settings: Settings, clock: Clock, entropy: Entropy) -> Connected:
+    config = simulated.SimulatedConfig(
+        seed=_key(settings.tempo_seed),
+        name="tempo",
+        block_seconds=0.5,
+        path=settings.tempo_mock_file,
+        window=timedelta(seconds=settings.tempo_valid_before_seconds),
+    )
+    rail = simulated.connect(config, clock=clock, entropy=entropy)
+    return Connected(rail.provider, rail.reader, rail.signer, rail.faucet, rail.close)
+
+
+def _key(secret: SecretStr | None) -> bytes:
+    """The one place where a key leaves the settings."""
+    assert secret is not None, "the settings were checked for this role"
+    return bytes.fromhex(secret.get_secret_value().removeprefix("0x"))
