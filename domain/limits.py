@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 
 from domain.money import MICROS_PER_UNIT
 
@@ -13,6 +14,23 @@ DAILY_LIMIT_MICROS = {
     3: 250_000 * MICROS_PER_UNIT,
 }
 HIGHEST_LEVEL = max(DAILY_LIMIT_MICROS)
+
+
+class Evidence(StrEnum):
+    """What can prove who somebody is, and where the money comes from."""
+
+    IDENTITY_DOCUMENT = "identity_document"
+    SELFIE = "selfie"
+    PROOF_OF_ADDRESS = "proof_of_address"
+    SOURCE_OF_FUNDS = "source_of_funds"
+
+
+# What a case for the level must bring, beyond what the level below already asked for.
+REQUIRED_EVIDENCE = {
+    1: (),
+    2: (Evidence.IDENTITY_DOCUMENT, Evidence.SELFIE),
+    3: (Evidence.PROOF_OF_ADDRESS, Evidence.SOURCE_OF_FUNDS),
+}
 
 
 def reset_time(day: date) -> datetime:

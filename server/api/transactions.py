@@ -1,0 +1,182 @@
+"""Transactions: the wallet's history, and one transaction with its settlement receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from domain.errors import PageTokenInvalid, TransactionNotFound
+from domain.identity import ConsumerId
+from domain.ledger import Transaction as Header
+from domain.ledger import TransactionKind as Kind
+from domain.money import MAX_MICROS, Asset, Money
+from domain.settlement import ItemState, Rail
+from monay.wallet.v1 import transaction_pb2 as pb
+from server.api import pages
+from server.api.access import Call
+from server.api.convert import money, timestamp
+from storage import history, transactions
+from storage.consumers import Directory
+from storage.database import Engine, Tx, reading
+from storage.history import Filters, Place
+from storage.transactions import Receipt, Recorded
+
+# What a history shows. The other kinds are steps of one of these, or the operator's own business.
+_KINDS = {
+    Kind.TRANSFER: pb.TRANSACTION_KIND_TRANSFER,
+    Kind.BATCH_TRANSFER: pb.TRANSACTION_KIND_BATCH_TRANSFER,
+    Kind.DEPOSIT: pb.TRANSACTION_KIND_DEPOSIT,
+    Kind.WITHDRAWAL: pb.TRANSACTION_KIND_WITHDRAWAL,
+    Kind.SWAP: pb.TRANSACTION_KIND_SWAP,
+    Kind.REFUND: pb.TRANSACTION_KIND_REFUND,
+    Kind.ADJUSTMENT: pb.TRANSACTION_KIND_ADJUSTMENT,
+}
+
+# The least advanced first: of several settlements, the first of these is the state of the whole.
+_STATES = {
+    ItemState.FAILED: pb.SETTLEMENT_STATE_FAILED,
+    ItemState.BLOCKED: pb.SETTLEMENT_STATE_BLOCKED,
+    ItemState.INDETERMINATE: pb.SETTLEMENT_STATE_INDETERMINATE,
+    ItemState.PENDING: pb.SETTLEMENT_STATE_PENDING,
+    # A claim is a worker's own affair: it may be given back, and nothing has happened yet.
+    ItemState.CLAIMED: pb.SETTLEMENT_STATE_PENDING,
+    ItemState.SIGNED: pb.SETTLEMENT_STATE_SIGNED,
+    ItemState.BROADCAST: pb.SETTLEMENT_STATE_BROADCAST,
+    ItemState.CONFIRMED: pb.SETTLEMENT_STATE_CONFIRMED,
+}
+
+
+class Transactions:
+    """ListTransactions, GetTransaction."""
+
+    def __init__(self, *, engine: Engine, directory: Directory) -> None:
+        self._engine = engine
+        self._directory = directory
+
+    async def get_transaction(self, request: pb.GetTransactionRequest, call: Call) -> pb.GetTransactionResponse:
+        async with reading(self._engine) as tx:
+            recorded = await transactions.get(tx, UUID(request.transaction_id), party=call.consumer_id)
+            handles = await self._handles(tx, [recorded], call.consumer_id)
+        if recorded.transaction.kind not in _KINDS:
+            raise TransactionNotFound()
+        return pb.GetTransactionResponse(transaction=transaction(recorded, call.consumer_id, handles))
+
+    async def list_transactions(self, request: pb.ListTransactionsRequest, call: Call) -> pb.ListTransactionsResponse:
+        bound_to = pages.binding(request, call.consumer_id)
+        async with reading(self._engine) as tx:
+            place = await self._place(tx, request, call.consumer_id, bound_to)
+            page = await history.page(tx, call.consumer_id, place, _filters(request), pages.size(request.page_size))
+            found = await transactions.find(tx, {line.transaction_id for line in page.lines})
+            handles = await self._handles(tx, found.values(), call.consumer_id)
+        shown = [transaction(found[line.transaction_id], call.consumer_id, handles) for line in page.lines]
+        token = pages.encode(_place_said(page.next), bound_to) if page.next else ""
+        return pb.ListTransactionsResponse(transactions=shown, next_page_token=token)
+
+    async def _place(self, tx: Tx, request: pb.ListTransactionsRequest, wallet: ConsumerId, bound_to: str) -> Place:
+        """Where the page begins: at its token, or at the newest entry of the time that was asked for."""
+        if request.page_token:
+            return _place_read(pages.decode(request.page_token, bound_to))
+        versions = await history.newest(tx, wallet, [Asset(request.asset)] if request.asset else list(Asset))
+        below = {asset: version + 1 for asset, version in versions.items()}
+        start = dict.fromkeys(versions, 1)
+        if request.HasField("end_time"):
+            below = await history.first_since(tx, wallet, versions, request.end_time.ToDatetime(UTC))
+        if request.HasField("start_time"):
+            start = await history.first_since(tx, wallet, versions, request.start_time.ToDatetime(UTC))
+        return Place(below, start)
+
+    async def _handles(self, tx: Tx, found: Collection[Recorded], wallet: UUID) -> dict[UUID, str]:
+        others = {_other(recorded.transaction, wallet) for recorded in found}
+        return await self._directory.handles(tx, [other for other in others if other is not None])
+
+
+def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | None = None) -> pb.Transaction:
+    """A transaction as one of its parties sees it."""
+    header, at = recorded.transaction, timestamp(recorded.created_at)
+    own = viewer == header.consumer_id
+    proto = pb.Transaction(
+        id=str(header.id),
+        kind=_KINDS[header.kind],
+        state=pb.TRANSACTION_STATE_COMPLETED,
+        direction=pb.DIRECTION_OUT if own and header.kind is not Kind.DEPOSIT else pb.DIRECTION_IN,
+        amount=money(Money(header.asset, header.micros)),
+        fee=money(Money(header.asset, header.fee_micros if own else 0)),
+        memo=header.memo,
+        batch_id=str(header.batch_id or ""),
+        request_id=header.request_id if own else "",
+        create_time=at,
+        effective_time=at,
+        settlement_state=_whole_state(recorded),
+        settlements=[_settlement(receipt) for receipt in recorded.receipts],
+    )
+    other = _other(header, viewer)
+    if other is not None:
+        proto.counterparty.consumer_id = str(other)
+        proto.counterparty.handle = (handles or {}).get(other, "")
+    return proto
+
+
+def _other(header: Header, viewer: UUID) -> UUID | None:
+    return header.counterparty_id if viewer == header.consumer_id else header.consumer_id
+
+
+def _whole_state(recorded: Recorded) -> pb.SettlementState.ValueType:
+    """CONFIRMED only when every item is. What came in on the rail where it stays has no item."""
+    states = set(recorded.states)
+    return next((proto for state, proto in _STATES.items() if state in states), pb.SETTLEMENT_STATE_NOT_NEEDED)
+
+
+def _settlement(receipt: Receipt) -> pb.Settlement:
+    on_chain = receipt.rail == Rail.TEMPO
+    proto = pb.Settlement(
+        item_id=str(receipt.item_id),
+        state=_STATES[receipt.state],
+        provider=receipt.provider,
+        rail=receipt.rail,
+        amount=money(receipt.amount),
+        chain_transaction_hash=receipt.reference if on_chain else "",
+        provider_reference="" if on_chain else receipt.reference,
+        block_number=receipt.block_number,
+        log_index=receipt.log_index,
+        attempts=receipt.attempts,
+        reason=receipt.reason,
+        create_time=timestamp(receipt.created_at),
+    )
+    if receipt.network_fee is not None:
+        proto.network_fee.CopyFrom(money(receipt.network_fee))
+    if receipt.submitted_at is not None:
+        proto.submit_time.CopyFrom(timestamp(receipt.submitted_at))
+    if receipt.confirmed_at is not None:
+        proto.confirm_time.CopyFrom(timestamp(receipt.confirmed_at))
+    return proto
+
+
+def _filters(request: pb.ListTransactionsRequest) -> Filters:
+    asked = set(request.kinds)
+    kinds = frozenset(kind for kind, proto in _KINDS.items() if not asked or proto in asked)
+    if request.states and pb.TRANSACTION_STATE_COMPLETED not in request.states:
+        kinds = frozenset()  # Every kind that can be recorded today is completed the instant it exists.
+    return Filters(
+        kinds=kinds,
+        counterparty=UUID(request.counterparty_id) if request.counterparty_id else None,
+        batch_id=UUID(request.batch_id) if request.batch_id else None,
+    )
+
+
+def _place_said(place: Place) -> dict[str, list[int]]:
+    return {str(asset): [below, place.start[asset]] for asset, below in place.below.items()}
+
+
+def _place_read(said: Any) -> Place:
+    try:
+        pairs = {Asset(asset): (below, start) for asset, (below, start) in said.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise PageTokenInvalid() from None
+    for version in (version for pair in pairs.values() for version in pair):
+        if type(version) is not int or not 0 < version <= MAX_MICROS:
+            raise PageTokenInvalid()
+    return Place(
+        {asset: below for asset, (below, _) in pairs.items()}, {asset: start for asset, (_, start) in pairs.items()}
+    )
