@@ -38,6 +38,7 @@ def run(folder: Path, *, workers: int) -> None:
     listen = listen_addresses(os.environ)
     keys = DevelopmentKeys(folder / "keys")
     settings = development_settings(keys, listen)
+    settings.setdefault("TEMPO_MOCK_FILE", str(folder / "tempo-mock.json"))
     parts = missing_parts(folder, listen)
     server = WalletServer(folder / "server", grpc_listen=listen["GRPC_LISTEN"], settings=settings, workers=workers)
     with stopping([*parts.values(), server]):
@@ -110,6 +111,8 @@ def token_settings(settings: Settings) -> Settings:
         "TEMPO_TOKENS": ",".join(f"{asset}={address}" for asset, address in seeded.tokens.items()),
         "TEMPO_CHAIN_ID": str(seeded.chain_id),
         "TEMPO_FAUCET_KEY": f"0x{seeded.outside_key.hex()}",
+        # From the first block on: the operator's float was paid before the server saw the chain.
+        "TEMPO_START_BLOCK": settings.get("TEMPO_START_BLOCK", "0"),
     }
 
 
