@@ -52,8 +52,11 @@ def residents(address: str, token: str) -> Residents:
     try:
         return asyncio.run(settle_in(address, token))
     except grpc.aio.AioRpcError as error:
-        print(f"(Alice and Bob could not be set up: {error.code().name}, {error.details()})\n")
-        return Residents(alice="ALICE", bob="BOB")
+        reason = f"{error.code().name}, {error.details()}"
+    except TimeoutError:
+        reason = "the faucet's money did not arrive"
+    print(f"(Alice and Bob could not be set up: {reason})\n")
+    return Residents(alice="ALICE", bob="BOB")
 
 
 def calls(address: str, residents: Residents) -> list[str]:

@@ -17,7 +17,7 @@ import grpc
 
 from monay.wallet.v1.consumer_pb2 import OnboardRequest
 from monay.wallet.v1.consumer_wallet_service_pb2_grpc import ConsumerWalletServiceStub
-from monay.wallet.v1.money_pb2 import Money
+from monay.wallet.v1.money_pb2 import GetBalanceRequest, GetBalanceResponse, Money
 from monay.wallet.v1.sandbox_service_pb2 import FaucetRequest
 from monay.wallet.v1.sandbox_service_pb2_grpc import SandboxServiceStub
 
@@ -36,7 +36,7 @@ class Residents:
 
 
 async def settle_in(address: str, token: str) -> Residents:
-    """Onboard both, and let the faucet pay Alice once. Raises grpc.aio.AioRpcError."""
+    """Onboard both, and let the faucet pay Alice once. Raises grpc.aio.AioRpcError, TimeoutError."""
     metadata = grpc.aio.Metadata(("authorization", f"Bearer {token}"))
     async with grpc.aio.insecure_channel(address) as channel:
         wallet, sandbox = ConsumerWalletServiceStub(channel), SandboxServiceStub(channel)
@@ -49,7 +49,17 @@ async def settle_in(address: str, token: str) -> Residents:
         funds = Money(asset="USDC", micros=FUNDS_MICROS)
         gift = FaucetRequest(consumer_id=ids["Alice"], request_id=_request_id("faucet"), amount=funds)
         await _patiently(partial(sandbox.Faucet, gift, metadata=metadata))
+        await _credited(partial(wallet.GetBalance, GetBalanceRequest(consumer_id=ids["Alice"]), metadata=metadata))
         return Residents(alice=ids["Alice"], bob=ids["Bob"])
+
+
+async def _credited(get_balance: Callable[..., Awaitable[GetBalanceResponse]]) -> None:
+    """Wait until what the faucet paid on chain has been seen and booked; at a later start it was long ago."""
+    for _ in range(TIMEOUT_SECONDS * 10):
+        if any(balance.version for balance in (await _patiently(get_balance)).balances):
+            return
+        await asyncio.sleep(0.1)
+    raise TimeoutError
 
 
 async def _patiently(call: Callable[..., Awaitable[Answer]]) -> Answer:
