@@ -99,7 +99,8 @@ class Supervisor:
             child.process.kill()
             code = await child.process.wait()
         log.info("supervisor.child_ended", child=child.name, exit_code=code)
-        return code == 0
+        # Killed by our signal before it had a handler for it: it had not begun anything either.
+        return code in (0, -signal.SIGTERM)
 
 
 def hold_port(address: str) -> socket.socket:
