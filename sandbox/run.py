@@ -49,8 +49,8 @@ def run(folder: Path, *, workers: int) -> None:
         start_all(list(parts.values()))
         settings.update({URL_SETTINGS[setting]: part.url for setting, part in parts.items()})
         settings.setdefault("DATABASE_OWNER_URL", settings["DATABASE_URL"])
-        migrate(settings)
-        settings.update(token_settings(settings))
+        with migrating(settings):
+            settings.update(token_settings(settings))
         start_all([server])
         endpoints = published(settings)
         greeting.show(endpoints, keys, seconds=time.monotonic() - started)
@@ -116,10 +116,15 @@ def token_settings(settings: Settings) -> Settings:
     }
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the database to the newest schema, as a deployment does."""
-    done = subprocess.run([sys.executable, "-m", "storage.migrations", "upgrade"], cwd=ROOT, env=settings)
-    if done.returncode != 0:
+@contextlib.contextmanager
+def migrating(settings: Settings) -> Iterator[None]:
+    """Meanwhile, bring the database to the newest schema, by the command of a deployment."""
+    migration = subprocess.Popen([sys.executable, "-m", "storage.migrations", "upgrade"], cwd=ROOT, env=settings)
+    try:
+        yield
+    finally:
+        code = migration.wait()
+    if code != 0:
         raise Refused("The database could not be brought to the newest schema; the reason is above.")
 
 
