@@ -245,6 +245,8 @@ def _contradictions(settings: Settings, role: Role) -> Iterator[Fault]:
         checks += [_tempo_faults]
     if settings.production:
         checks += [_production_faults]
+    if settings.production and role is not Role.WORKERS:
+        checks += [_production_edge_faults]
     if settings.production and role is Role.API:
         checks += [_api_secret_faults]
     for check in checks:
@@ -327,12 +329,6 @@ def _is_hex(text: str, *, least: int) -> bool:
 
 
 def _production_faults(settings: Settings) -> Iterator[Fault]:
-    if settings.tls_cert_file is None and settings.tls_key_file is None:
-        yield "tls_cert_file", "TLS_CERT_FILE, TLS_KEY_FILE: are missing, and production speaks TLS only"
-    if settings.jwt_issuer is None:
-        yield "jwt_issuer", "JWT_ISSUER: is missing; production accepts tokens of one issuer only"
-    if settings.jwt_jwks_url and not settings.jwt_jwks_url.startswith("https://"):
-        yield "jwt_jwks_url", "JWT_JWKS_URL: must begin with https:// in production"
     if settings.tempo_mock_mode:
         yield "tempo_mock_mode", "TEMPO_MOCK_MODE: production moves real money"
     if settings.sandbox_enabled:
@@ -343,10 +339,18 @@ def _production_faults(settings: Settings) -> Iterator[Fault]:
         yield "tempo_chain_id", f"TEMPO_CHAIN_ID: {DEVELOPMENT_CHAIN_ID} is a development chain"
     if settings.circle_api_key and settings.circle_env != "production":
         yield "circle_env", "CIRCLE_ENV: must be production in production"
+
+
+def _production_edge_faults(settings: Settings) -> Iterator[Fault]:
+    if settings.tls_cert_file is None and settings.tls_key_file is None:
+        yield "tls_cert_file", "TLS_CERT_FILE, TLS_KEY_FILE: are missing, and production speaks TLS only"
+    if settings.jwt_issuer is None:
+        yield "jwt_issuer", "JWT_ISSUER: is missing; production accepts tokens of one issuer only"
+    if settings.jwt_jwks_url and not settings.jwt_jwks_url.startswith("https://"):
+        yield "jwt_jwks_url", "JWT_JWKS_URL: must begin with https:// in production"
     if settings.sealing_keys_file and _is_for_development(settings.sealing_keys_file):
         yield "sealing_keys_file", "SEALING_KEYS_FILE: holds development keys"
-    secret = settings.jwt_secret
-    if secret and secret.get_secret_value().startswith("development"):
+    if (revealed(settings.jwt_secret) or "").startswith("development"):
         yield "jwt_secret", "JWT_SECRET: is a development key"
 
 

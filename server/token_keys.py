@@ -7,19 +7,23 @@ defeats algorithm confusion, where a public key is passed off as the secret of a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx
 import structlog
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey
 from joserfc.jws import JWSRegistry
 
 from domain.clock import Clock
 
 log = structlog.get_logger()
+
+# RFC 9864 renames it to Ed25519, and issuers go on saying EdDSA. With the key fixed, the old name is as safe.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
 
 REFRESH_SECONDS = 300.0
 # A token with an unknown key id asks for the set anew, but strangers cannot make us ask more often than this.
@@ -125,7 +129,7 @@ class PublishedKeys:
             keys = _usable(answer.json()["keys"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise KeysUnavailable(type(error).__name__) from error
-        if keys.keys() != self._keys.keys():
+        if _prints(keys) != _prints(self._keys):
             log.info("keys.changed", key_ids=sorted(keys))
             self.generation += 1
         self._keys = keys
@@ -151,6 +155,11 @@ class PublishedKeys:
         except KeysUnavailable as error:
             # What was published last still counts: the issuer's pause is not ours.
             log.warning("keys.unavailable", error=str(error))
+
+
+def _prints(keys: Mapping[str, VerificationKey]) -> dict[str, str]:
+    """What the keys are, whatever they are called: a name may come back with another key."""
+    return {name: key.key.thumbprint() for name, key in keys.items()}
 
 
 def _usable(published: Iterable[dict[str, Any]]) -> dict[str, VerificationKey]:

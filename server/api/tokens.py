@@ -85,7 +85,7 @@ class TokenVerifier:
     def _caller(self, claims: dict[str, Any]) -> Caller:
         kind = CallerKind(claims["token_use"])
         subject, scope, expires_at = claims["sub"], claims.get("scope", ""), float(claims["exp"])
-        if kind is CallerKind.NOBODY or not math.isfinite(expires_at):
+        if kind is CallerKind.NOBODY or not math.isfinite(expires_at) or not isinstance(scope, str):
             raise TokenInvalid()
         scopes = frozenset(scope.split())
         if kind is not CallerKind.CONSUMER:

@@ -180,7 +180,7 @@ async def refused(call: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> Refusa
 
 def unpacked(error: grpc.aio.AioRpcError) -> Refusal:
     """What an error carries."""
-    trailers = {key: value for key, value in error.trailing_metadata() or ()}
+    trailers: dict[str, Any] = dict(error.trailing_metadata() or ())
     status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b""))
     info = error_details_pb2.ErrorInfo()
     for packed in status.details:
