@@ -21,19 +21,27 @@ from domain.clock import Clock, SystemClock, SystemEntropy
 from domain.identity import FEE_PAYER, OPERATOR
 from domain.settlement import Rail
 from providers.health import ProviderHealth
+from server.api.balances import Balances
 from server.api.consumers import Consumers
 from server.api.edge import Edge
 from server.api.health import Health
+from server.api.limits import Limits
 from server.api.proofs import Proofs
 from server.api.providers import Providers
 from server.api.sandbox import Sandbox
 from server.api.server import GrpcServer, disabled_names, service_names
 from server.api.tokens import TokenVerifier
+from server.api.transactions import Transactions
+from server.api.transfers import Transfers
+from server.balance_feed import BalanceFeed
 from server.http import HttpServer
 from server.ledger_writer import LedgerWriter
 from server.process import Arguments, Part, StartRefused, keep_running, read_arguments, require_database, stop_event
 from server.services.onboarding import OnboardingService
 from server.services.provider_jobs import ProviderJobs
+from server.services.rates import ReferenceRates
+from server.services.recipients import Recipients
+from server.services.transfers import TransferService
 from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
 from server.supervisor import Supervisor
 from server.telemetry import RpcMetrics, configure_logging
@@ -48,6 +56,7 @@ from storage import addresses
 from storage.cache import Cache
 from storage.consumers import Directory
 from storage.database import create_engine, writing
+from storage.hints import BalanceHints
 from storage.sealing import KeyRing
 
 
@@ -83,10 +92,12 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     engine = create_engine(database_url, pool_size=settings.database_pool_size)
     await require_database(engine)
     cache = Cache(revealed(settings.redis_url))
+    feed = BalanceFeed(engine=engine, hints=BalanceHints(cache, entropy=entropy), clock=clock)
     writer = LedgerWriter(
         database_url=database_url,
         clock=clock,
         entropy=entropy,
+        on_commit=feed.on_commit,
         committers=settings.ledger_committers,
         queue_limit=settings.ledger_queue_limit,
     )
@@ -115,6 +126,14 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     )
     directory = Directory(KeyRing.read(settings.sealing_keys(), entropy=entropy))
     jobs = ProviderJobs(engine=engine, clock=clock, entropy=entropy)
+    transfers = TransferService(
+        engine=engine,
+        writer=writer,
+        recipients=Recipients(engine=engine, directory=directory),
+        rates=ReferenceRates(engine=engine, clock=clock, max_age=timedelta(seconds=settings.fx_max_age)),
+        fees=settings.fees,
+        entropy=entropy,
+    )
     nouns = [
         Consumers(
             engine=engine,
@@ -122,6 +141,10 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
             onboarding=OnboardingService(engine=engine, directory=directory, clock=clock),
             tempo_chain_id=settings.tempo_chain_id,
         ),
+        Limits(engine=engine),
+        Transfers(transfers),
+        Balances(engine=engine, feed=feed, clock=clock),
+        Transactions(engine=engine, directory=directory),
         Providers(engine=engine, health=health),
         Proofs(
             engine=engine,
@@ -144,7 +167,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     # What calls in flight need goes on until the last of them has its answer.
     answered = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for part in (writer, keys, health, metrics):
+        for part in (writer, feed, keys, health, metrics):
             tasks.create_task(part.run(answered))
         try:
             await server.run(stop)
@@ -169,7 +192,10 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     async with writing(engine) as tx:
         await addresses.add_operator(tx, OPERATOR, rail.signer.operator_address, now=clock.now())
         await addresses.add_operator(tx, FEE_PAYER, rail.signer.fee_payer_address, now=clock.now())
-    writer = LedgerWriter(database_url=database_url, clock=clock, entropy=entropy)
+    # Nobody watches balances here, but what is credited here is watched elsewhere.
+    cache = Cache(revealed(settings.redis_url))
+    feed = BalanceFeed(engine=engine, hints=BalanceHints(cache, entropy=entropy), clock=clock)
+    writer = LedgerWriter(database_url=database_url, clock=clock, entropy=entropy, on_commit=feed.on_commit)
     health = ProviderHealth(clock)
     settlement = SettlementWorker(
         engine=engine,
@@ -222,7 +248,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
     finished = asyncio.Event()
     async with asyncio.TaskGroup() as services:
-        for part in (writer, metrics):
+        for part in (writer, feed, metrics):
             services.create_task(part.run(finished))
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -231,6 +257,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         finally:
             finished.set()
     await rail.close()
+    await cache.close()
     await engine.dispose()
 
 

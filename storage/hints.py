@@ -11,6 +11,7 @@ from uuid import UUID
 
 from redis.exceptions import RedisError
 
+from domain.clock import Entropy
 from storage.cache import Cache
 
 _CHANNEL = "monay:balances"
@@ -25,12 +26,11 @@ class HintsUnavailable(Exception):
 
 
 class BalanceHints:
-    """The channel. `origin` names this process, which needs no hints of its own."""
+    """The channel. Each message names the process it comes from, which needs no hints of its own."""
 
-    def __init__(self, cache: Cache, *, origin: bytes) -> None:
-        assert len(origin) == _ORIGIN_BYTES
+    def __init__(self, cache: Cache, *, entropy: Entropy) -> None:
         self._client = cache.client
-        self._origin = origin
+        self._origin = entropy.token_bytes(_ORIGIN_BYTES)
 
     @property
     def enabled(self) -> bool:
