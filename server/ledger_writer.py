@@ -23,7 +23,7 @@ from domain.clock import Clock, Entropy
 from domain.errors import DatabaseUnavailable, DeadlinePassed, Overloaded
 from domain.ledger import BalanceKey, Command, Outcome, Refused, decide
 from storage import ledger
-from storage.database import (
+from storage.committer import (
     STATEMENT_STOPPED,
     CommitterConnection,
     CommitterError,
@@ -79,7 +79,7 @@ class LedgerWriter:
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._preview_lock = asyncio.Lock()
-        self._preview_connection: CommitterConnection | None = None
+        self._previewer = _Committer(database_url, batch_time, entropy)
 
     @property
     def queued(self) -> int:
@@ -102,14 +102,7 @@ class LedgerWriter:
     async def preview(self, command: Command) -> Outcome:
         """What `submit` would answer now: the same reads without locks, the same decision, no write (rule 25)."""
         async with self._preview_lock:
-            if self._preview_connection is None or self._preview_connection.closed:
-                self._preview_connection = await connect_committer(self._database_url)
-            try:
-                state = await ledger.load(self._preview_connection, [command], now=self._batch_time(), lock=False)
-            finally:
-                await self._preview_connection.rollback()
-        outcomes, _ = decide(state, [command])
-        return outcomes[0]
+            return await self._previewer.preview(command)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit until `stop` is set and the queue is empty."""
@@ -118,8 +111,7 @@ class LedgerWriter:
                 tasks.create_task(self._commit_loop(stop))
             await stop.wait()
             self._wake.set()
-        if self._preview_connection is not None:
-            await self._preview_connection.close()
+        await self._previewer.close()
 
     async def _commit_loop(self, stop: asyncio.Event) -> None:
         committer = _Committer(self._database_url, self._batch_time, self._entropy)
@@ -206,7 +198,7 @@ class _Committer:
                 connection = await self._connected()
                 return await self._apply_once(connection, commands)
             except CommitterError as error:
-                if self._connection is not None and not self._connection.broken:
+                if self._connection is not None and self._connection.usable:
                     raise
                 if pause is None:
                     raise DatabaseUnavailable() from error
@@ -227,13 +219,32 @@ class _Committer:
             outcomes, writes = decide(state, commands)
             await ledger.write(connection, state, writes, entropy=self._entropy)
         except BaseException:
-            if not connection.broken:
+            if connection.usable:
                 await connection.rollback()
             raise
         return outcomes, [key for key, balance in state.balances.items() if balance.dirty]
 
+    async def preview(self, command: Command) -> Outcome:
+        """Decide on what is there now, without a lock and without a write. A lost connection is replaced once."""
+        for once_more in (True, False):
+            try:
+                connection = await self._connected()
+                state = await ledger.load(connection, [command], now=self._batch_time(), lock=False)
+                await connection.rollback()
+            except CommitterError as error:
+                await self.close()
+                if not once_more:
+                    raise DatabaseUnavailable() from error
+            except BaseException:
+                await self.close()  # A caller who left in the middle of a read leaves the connection unusable.
+                raise
+            else:
+                outcomes, _ = decide(state, [command])
+                return outcomes[0]
+        raise AssertionError("unreachable")
+
     async def _connected(self) -> CommitterConnection:
-        if self._connection is None or self._connection.closed:
+        if self._connection is None or not self._connection.usable:
             self._connection = await connect_committer(self._database_url)
         return self._connection
 

@@ -3,7 +3,7 @@
 `load` is the one place that takes the ledger's locks, always in one global order: wallets, balances, custody positions,
 settlement items, chain cursors, each sorted by its key (money rule 20). What is not locked is read by later statements
 of the same round trip, whose snapshots are younger than the locks. `write` is a handful of set-based statements, arrays
-through `unnest`. Both run in psycopg's pipeline mode on a committer's own connection.
+through `unnest`. Both run on a committer's own connection (`storage/committer.py`).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from domain.ledger import (
 )
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
-from storage.arrays import PackedArray, array_parameter, given_rows, pack_rows
-from storage.database import CommitterConnection, compiled
+from storage.arrays import array_parameter, given_rows, packer
+from storage.committer import Answer, CommitterConnection, RoundTrip, Rows, compiled
 from storage.schema import (
     audit_log,
     breaks,
@@ -67,18 +67,20 @@ from storage.schema import (
     wallets,
 )
 
-Rows = list[tuple[Any, ...]]
-
 
 class _Statement:
     """A compiled statement and the columns of the rows it takes, as one array parameter each."""
 
     def __init__(self, statement: ClauseElement, columns: Sequence[Column[Any]]) -> None:
-        self.text = compiled(statement)
-        self._columns = tuple(columns)
+        self._text = compiled(statement)
+        self._packers = [packer(column) for column in columns]
 
-    def bind(self, rows: Iterable[Sequence[Any]]) -> dict[str, PackedArray]:
-        return pack_rows(self._columns, rows)
+    def add_to(self, trip: RoundTrip, rows: Collection[Sequence[Any]]) -> Answer:
+        """Send it with these rows. A statement without rows has nothing to look for and nothing to write."""
+        if not rows:
+            return Answer()
+        columns = zip(*rows, strict=True)
+        return trip.add(self._text, [pack(values) for pack, values in zip(self._packers, columns, strict=True)])
 
 
 def _insert(table: Table, names: Sequence[str] = (), *, ignore_known: bool = False) -> _Statement:
@@ -203,26 +205,26 @@ async def load(
     wallet_keys = {(wallet_id,) for command in commands for wallet_id in command.wallet_ids()}
     balance_keys = {key for command in commands for key in command.balance_keys()}
     request_keys = {(c.request.owner, c.request.key) for c in commands if c.request is not None}
-    reads = _Reads(connection)
-    async with connection.pipeline():
-        found_wallets = await reads.run(LOCK_WALLETS if lock else READ_WALLETS, wallet_keys)
-        found_balances = await reads.run(LOCK_BALANCES if lock else READ_BALANCES, balance_keys)
-        settlement = await _lock_settlement(reads, commands) if lock else _Settlement()
-        found_records = [
-            (kind, await reads.run((LOCK_RECORDS if lock else READ_RECORDS)[kind], ids))
-            for kind, ids in _record_ids(commands)
-        ]
-        found_requests = await reads.run(READ_REQUESTS, request_keys)
-    wallet_rows = await found_wallets.fetch()
+    trip = connection.round_trip()
+    trip.add(b"BEGIN")
+    found_wallets = (LOCK_WALLETS if lock else READ_WALLETS).add_to(trip, wallet_keys)
+    found_balances = (LOCK_BALANCES if lock else READ_BALANCES).add_to(trip, balance_keys)
+    settlement = _lock_settlement(trip, commands) if lock else _Settlement()
+    found_records = [
+        (kind, (LOCK_RECORDS if lock else READ_RECORDS)[kind].add_to(trip, ids)) for kind, ids in _record_ids(commands)
+    ]
+    found_requests = READ_REQUESTS.add_to(trip, request_keys)
+    await trip.send()
+    wallet_rows = found_wallets.rows
     state = LedgerState(now=now or _database_time(wallet_rows) or datetime.now().astimezone())
     state.wallets = {row[0]: Wallet(*row[:5]) for row in wallet_rows}
-    for row in await found_balances.fetch():
+    for row in found_balances.rows:
         state.balances[row[0], Asset(row[1])] = Balance(row[0], Asset(row[1]), *row[2:])
-    for row in await found_requests.fetch():
+    for row in found_requests.rows:
         state.requests[row[0], row[1]] = _stored_request(row)
     for kind, answer in found_records:
-        state.records.update({(kind, row[0]): row[1] for row in await answer.fetch()})
-    await settlement.read_into(state)
+        state.records.update({(kind, row[0]): row[1] for row in answer.rows})
+    settlement.read_into(state)
     return state
 
 
@@ -235,52 +237,26 @@ def _record_ids(commands: Sequence[Command]) -> Iterable[tuple[RecordKind, set[t
     return sorted(ids.items())
 
 
-class _Answer:
-    """A queued read; its rows arrive with the pipeline's one answer."""
-
-    def __init__(self, cursor: Any | None = None) -> None:
-        self._cursor = cursor
-
-    async def fetch(self) -> Rows:
-        return await self._cursor.fetchall() if self._cursor is not None else []
-
-
-class _Reads:
-    """Queues the reads that have something to look for."""
-
-    def __init__(self, connection: CommitterConnection) -> None:
-        self._connection = connection
-
-    async def run(self, statement: _Statement, keys: Collection[Sequence[Any]]) -> _Answer:
-        if not keys:
-            return _Answer()
-        return _Answer(await self._connection.execute(statement.text, statement.bind(keys), prepare=True, binary=True))
-
-
 class _Settlement:
     """The settlement rows of a batch. Most batches of requests have none."""
 
-    def __init__(self, custody: _Answer | None = None, items: _Answer | None = None, cursors: _Answer | None = None):
-        self._custody, self._items, self._cursors = custody, items, cursors
+    def __init__(self, custody: Answer | None = None, items: Answer | None = None, cursors: Answer | None = None):
+        self._custody, self._items, self._cursors = custody or Answer(), items or Answer(), cursors or Answer()
 
-    async def read_into(self, state: LedgerState) -> None:
-        if self._custody is None or self._items is None or self._cursors is None:
-            return
-        for holder, rail, asset, micros in await self._custody.fetch():
+    def read_into(self, state: LedgerState) -> None:
+        for holder, rail, asset, micros in self._custody.rows:
             state.custody[holder, Rail(rail), Asset(asset)] = micros
-        for item_id, item_state in await self._items.fetch():
+        for item_id, item_state in self._items.rows:
             state.items[item_id] = ItemRow(item_id, ItemState(item_state))
-        state.cursors = {chain: (number, block_hash) for chain, number, block_hash in await self._cursors.fetch()}
+        state.cursors = {chain: (number, block_hash) for chain, number, block_hash in self._cursors.rows}
 
 
-async def _lock_settlement(reads: _Reads, commands: Sequence[Command]) -> _Settlement:
+def _lock_settlement(trip: RoundTrip, commands: Sequence[Command]) -> _Settlement:
     custody = {(c.holder, c.rail, c.asset) for command in commands for c in command.custody}
     items = {(transition.item_id,) for command in commands for transition in command.transitions}
     chains = {(command.cursor.chain,) for command in commands if command.cursor is not None}
     return _Settlement(
-        await reads.run(LOCK_CUSTODY, custody),
-        await reads.run(LOCK_ITEMS, items),
-        await reads.run(LOCK_CURSORS, chains),
+        LOCK_CUSTODY.add_to(trip, custody), LOCK_ITEMS.add_to(trip, items), LOCK_CURSORS.add_to(trip, chains)
     )
 
 
@@ -352,13 +328,13 @@ MOVE_CUSTODY = _move_custody()
 
 async def write(connection: CommitterConnection, state: LedgerState, writes: Writes, *, entropy: Entropy) -> None:
     """Write the batch and commit it, in one round trip."""
-    async with connection.pipeline():
-        for statement, rows in _statements(state, writes, entropy):
-            if rows:
-                await connection.execute(statement.text, statement.bind(rows), prepare=True)
-        for statement, rows in _record_statements(writes):
-            await connection.execute(statement.text, statement.bind(rows), prepare=True)
-        await connection.commit()
+    trip = connection.round_trip()
+    for statement, rows in _statements(state, writes, entropy):
+        statement.add_to(trip, rows)
+    for statement, rows in _record_statements(writes):
+        statement.add_to(trip, rows)
+    trip.add(b"COMMIT")
+    await trip.send()
 
 
 def _record_statements(writes: Writes) -> Iterable[tuple[_Statement, Rows]]:
