@@ -28,7 +28,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -58,11 +58,11 @@ consumers = Table(
     "consumers",
     metadata,
     Column("id", Uuid, primary_key=True),
-    _required("email_sealed", LargeBinary),
-    _required("email_index", LargeBinary),
-    _required("phone_sealed", LargeBinary),
-    _required("phone_index", LargeBinary),
-    _required("name_sealed", LargeBinary),
+    _optional("email_sealed", LargeBinary),
+    _optional("email_index", LargeBinary),
+    _optional("phone_sealed", LargeBinary),
+    _optional("phone_index", LargeBinary),
+    _optional("name_sealed", LargeBinary),
     _optional("handle", Text),
     _optional("onboard_key", Uuid),
     _optional("onboard_hash", LargeBinary),
@@ -71,7 +71,66 @@ consumers = Table(
     UniqueConstraint("phone_index"),
     UniqueConstraint("handle"),
     UniqueConstraint("onboard_key"),
-    comment="The person with a wallet. Personal data is sealed; the blind indexes find it again.",
+    comment="The person with a wallet. Personal data is sealed; the blind indexes find it again. Erased, it is null.",
+)
+
+retired_handles = Table(
+    "retired_handles",
+    metadata,
+    Column("handle_index", LargeBinary, primary_key=True),
+    _required("consumer_id", Uuid),
+    _time("free_at"),
+    comment="Handles given up, by blind index, kept from others for a while; their owner may return.",
+)
+
+kyc_cases = Table(
+    "kyc_cases",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("consumer_id", Uuid),
+    _required("kyc_level", SmallInteger),
+    _required("evidence", JSONB),
+    _required("state", Text),
+    _required("reason", Text, server_default=text("''")),
+    _required("decided_by", Text, server_default=text("''")),
+    _time("created_at"),
+    _time("decided_at", required=False),
+    CheckConstraint("kyc_level BETWEEN 2 AND 3", name="kyc_level"),
+    CheckConstraint("state IN ('PENDING', 'APPROVED', 'REJECTED')", name="state"),
+    Index("kyc_cases_open_idx", "consumer_id", unique=True, postgresql_where=text("state = 'PENDING'")),
+    Index(None, "state", "id"),
+    Index(None, "consumer_id", "id"),
+    comment="Requests to be raised by one KYC level. A consumer has one open at most.",
+)
+
+consumer_preferences = Table(
+    "consumer_preferences",
+    metadata,
+    Column("consumer_id", Uuid, primary_key=True),
+    _required("default_asset", Text),
+    _required("preferred_speed", Text),
+    _required("switched_off", ARRAY(Text)),
+    _required("version", BigInteger),
+    _time("changed_at"),
+    CheckConstraint("preferred_speed IN ('STANDARD', 'FAST')", name="preferred_speed"),
+    comment="What a consumer chose. Who has no row has the defaults.",
+)
+
+bank_accounts = Table(
+    "bank_accounts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("consumer_id", Uuid),
+    _required("details_sealed", LargeBinary),
+    _required("state", Text),
+    _required("reason", Text, server_default=text("''")),
+    _required("request_key", Uuid),
+    _time("created_at"),
+    _time("decided_at", required=False),
+    UniqueConstraint("consumer_id", "request_key"),
+    CheckConstraint("state IN ('PENDING', 'ACTIVE', 'FAILED')", name="state"),
+    Index(None, "consumer_id", "id"),
+    comment="Bank accounts that money can be paid out to. Everything about them is sealed.",
 )
 
 wallets = Table(
@@ -85,6 +144,7 @@ wallets = Table(
     _required("usage_day", Date),
     _required("usage_usd_micros", BigInteger, server_default=text("0")),
     _time("created_at"),
+    _time("erased_at", required=False),
     CheckConstraint("kyc_level BETWEEN 1 AND 3", name="kyc_level"),
     CheckConstraint("usage_usd_micros >= 0", name="usage"),
     UniqueConstraint("tempo_address"),
@@ -408,8 +468,38 @@ reference_rates = Table(
     _required("rate_micros", BigInteger),
     _required("source", Text),
     _time("quoted_at"),
+    _time("created_at", required=False),
     CheckConstraint("rate_micros > 0", name="rate"),
     comment="EUR/USD: what one euro is worth in dollar micros.",
+)
+
+# --- operations -----------------------------------------------------------------------------------------------------
+
+adjustments = Table(
+    "adjustments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("source_owner", Uuid),
+    _required("source_kind", Text),
+    _required("target_owner", Uuid),
+    _required("target_kind", Text),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _required("reason", Text),
+    _optional("cancel_item_id", Uuid),
+    _required("state", Text),
+    _required("proposed_by", Text),
+    _optional("approved_by", Text),
+    _optional("transaction_id", Uuid),
+    _required("request_key", Uuid),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("approved_at", required=False),
+    UniqueConstraint("request_key"),
+    CheckConstraint("micros > 0", name="micros"),
+    CheckConstraint("state IN ('PROPOSED', 'APPROVED')", name="state"),
+    CheckConstraint("approved_by <> proposed_by", name="two_operators"),
+    comment="Postings that two operators make together. An old proposal has expired, whatever its row says.",
 )
 
 audit_log = Table(
@@ -421,5 +511,37 @@ audit_log = Table(
     _required("subject", Text),
     _required("facts", JSONB),
     _time("created_at"),
-    comment="Who did what, when: operators' actions.",
+    _required("role", Text, server_default=text("''")),
+    _required("peer", Text, server_default=text("''")),
+    _required("request_id", Text, server_default=text("''")),
+    _optional("consumer_id", Uuid),
+    Index(None, "subject", "id"),
+    Index(None, "consumer_id", "id"),
+    comment="Who did what, when, from where: operators' acts. Movements of money are audited by the journal itself.",
+)
+
+audit_chain = Table(
+    "audit_chain",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    _required("origin", Text),
+    _required("record_id", Uuid),
+    _optional("consumer_id", Uuid),
+    _required("content_hash", LargeBinary),
+    _required("hash", LargeBinary),
+    UniqueConstraint("record_id"),
+    CheckConstraint("origin IN ('audit_log', 'transactions')", name="origin"),
+    Index(None, "consumer_id", "record_id"),
+    comment="The hash chain over the audit log and the journal: each record's number, content and predecessor.",
+)
+
+audit_chain_heads = Table(
+    "audit_chain_heads",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    _required("sequence", BigInteger),
+    _required("hash", LargeBinary),
+    _required("cursor_id", Uuid),
+    _time("changed_at"),
+    comment="Where the chain ends, and the youngest record in it. Its row is the lock of who extends it.",
 )

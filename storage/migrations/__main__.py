@@ -13,6 +13,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
@@ -27,6 +28,12 @@ def configuration(database_url: str) -> Config:
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     config.attributes["url"] = url
     return config
+
+
+def _next_number(config: Config) -> str:
+    """Migrations are numbered: 0002 follows 0001."""
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    return f"{int(newest or 0) + 1:04}"
 
 
 def main() -> int:
@@ -44,7 +51,7 @@ def main() -> int:
         "upgrade": lambda: command.upgrade(config, "head"),
         "current": lambda: command.current(config),
         "check": lambda: command.check(config),
-        "new": lambda: command.revision(config, arguments.message, autogenerate=True),
+        "new": lambda: command.revision(config, arguments.message, autogenerate=True, rev_id=_next_number(config)),
     }
     try:
         actions[arguments.action]()
