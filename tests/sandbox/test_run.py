@@ -83,16 +83,30 @@ def marked(mark: str) -> list[int]:
 
 @pytest.fixture
 def run(sandbox_folder: Path) -> Iterator[Run]:
-    folder = sandbox_folder / f"run-{time.monotonic_ns()}"
+    """A wallet that a test starts itself."""
+    yield from new_run(sandbox_folder)
+
+
+@pytest.fixture(scope="module")
+def running(sandbox_folder: Path) -> Iterator[Run]:
+    """A wallet that runs already, for tests that leave it as it is."""
+    for run in new_run(sandbox_folder):
+        run.start(TEMPO_MOCK_MODE="true")
+        run.wait_greeting()
+        yield run
+
+
+def new_run(parent: Path) -> Iterator[Run]:
+    folder = parent / f"run-{time.monotonic_ns()}"
     folder.mkdir(mode=0o755)
-    started = Run(folder)
-    yield started
-    if started.process and started.process.poll() is None:
-        started.process.terminate()
-        started.ends()
+    run = Run(folder)
+    yield run
+    if run.process and run.process.poll() is None:
+        run.process.terminate()
+        run.ends()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.system)])
 def test_a_signal_stops_everything_and_leaves_no_process(run: Run, number: signal.Signals) -> None:
     """Ctrl-C at a terminal, SIGTERM from a script: an orderly end, so exit code 0."""
     process = run.start(TEMPO_MOCK_MODE="true")
@@ -104,12 +118,10 @@ def test_a_signal_stops_everything_and_leaves_no_process(run: Run, number: signa
     assert not (run.folder / "endpoints.json").exists()
 
 
-def test_the_endpoints_are_published_for_the_other_commands(run: Run) -> None:
+def test_the_endpoints_are_published_for_the_other_commands(running: Run) -> None:
     """`make demo` and `make token` find the wallet by this file, which also holds its secrets."""
-    run.start(TEMPO_MOCK_MODE="true")
-    run.wait_greeting()
-    published = run.folder / "endpoints.json"
-    assert json.loads(published.read_text())["grpc"] == run.addresses["GRPC_LISTEN"]
+    published = running.folder / "endpoints.json"
+    assert json.loads(published.read_text())["grpc"] == running.addresses["GRPC_LISTEN"]
     assert published.stat().st_mode & 0o077 == 0
 
 
@@ -167,18 +179,16 @@ def test_a_taken_port_is_one_sentence(run: Run, setting: str) -> None:
     assert run.left() == []
 
 
-def test_a_second_run_on_the_same_folder_is_refused(run: Run) -> None:
+def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(running: Run) -> None:
     """Two servers on one ledger are fine; two Postgres on one data folder are not."""
-    run.start(TEMPO_MOCK_MODE="true")
-    run.wait_greeting()
-    environment = {**os.environ, **Run(run.folder).addresses, "DATA_DIR": str(run.folder), "TEMPO_MOCK_MODE": "true"}
-    done = subprocess.run(
-        [sys.executable, "-m", "sandbox.run"], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "already run from" in done.stderr
-    assert (run.folder / "endpoints.json").exists()
-    assert len(run.left()) >= 2
+    before = sorted(running.left())
+    second = Run(running.folder.with_name("second"))
+    second.folder.mkdir(exist_ok=True)
+    second.start(TEMPO_MOCK_MODE="true", DATA_DIR=str(running.folder))
+    assert second.ends() == 1
+    assert "already run from" in second.said
+    assert (running.folder / "endpoints.json").exists()
+    assert sorted(running.left()) == before
 
 
 def child_of(parent: int, name: str) -> int:
