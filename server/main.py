@@ -1,6 +1,6 @@
 """The one place where the service is put together: every part is built here, by hand, and handed what it needs.
 
-    server api                  one process that answers calls
+    server api [--workers N]    one process that answers calls, or N of them on one port under a supervisor
     server workers              one process that settles, watches and reconciles; it alone holds keys
     server all --workers N      a supervisor around N API processes on one port and one worker process
 
@@ -78,8 +78,9 @@ def main(line: Sequence[str] | None = None) -> int:
 
 async def _run(arguments: Arguments, settings: Settings) -> int:
     stop = stop_event(supervised=arguments.supervised)
-    if arguments.role is Role.ALL:
-        return await Supervisor(settings, workers=arguments.workers).run(stop)
+    if arguments.role is Role.ALL or (arguments.role is Role.API and arguments.workers > 1):
+        everything = arguments.role is Role.ALL
+        return await Supervisor(settings, api_processes=arguments.workers, worker_process=everything).run(stop)
     await (run_api if arguments.role is Role.API else run_workers)(arguments, settings, stop)
     return 0
 

@@ -50,7 +50,7 @@ def read_arguments(line: Sequence[str] | None = None) -> Arguments:
     """The command line, or the exit that argparse makes of a wrong one."""
     parser = argparse.ArgumentParser(prog="server", description="The Monay consumer wallet.")
     parser.add_argument("role", type=Role, choices=tuple(Role), help="what this process is for")
-    parser.add_argument("--workers", type=int, default=1, help="API processes of `all` (default: 1)")
+    parser.add_argument("--workers", type=int, default=1, help="API processes of `all` and `api` (default: 1)")
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--number", type=int, default=0, help=argparse.SUPPRESS)
     parsed = parser.parse_args(line)

@@ -1,5 +1,7 @@
 """`server all`: several API processes on one port and one worker process, started and stopped together.
 
+`server api --workers N` is the same without the worker process: for machines that only answer calls.
+
 The port is bound here first, exclusively, and only then opened to the children: gRPC would otherwise share a port that
 somebody else uses without any error, and lose half its calls to them. The children's lives hang on a pipe from here:
 when this process is gone, however it went, they drain and end by themselves.
@@ -40,9 +42,10 @@ class Child:
 class Supervisor:
     """Starts the children, watches them, stops them."""
 
-    def __init__(self, settings: Settings, *, workers: int) -> None:
+    def __init__(self, settings: Settings, *, api_processes: int, worker_process: bool) -> None:
         self._settings = settings
-        self._api_count = workers
+        self._api_processes = api_processes
+        self._worker_process = worker_process
         self._children: list[Child] = []
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -62,10 +65,11 @@ class Supervisor:
         everything = {**os.environ, "GRPC_LISTEN": grpc_listen}
         # What signs has no business in a process that strangers talk to.
         without_keys = {name: value for name, value in everything.items() if name.upper() not in WORKER_SECRETS}
-        for number in range(self._api_count):
+        for number in range(self._api_processes):
             await self._spawn(f"api-{number}", "api", number, without_keys)
-        await self._spawn("workers", "workers", self._api_count, everything)
-        log.info("supervisor.started", grpc=grpc_listen, api_processes=self._api_count)
+        if self._worker_process:
+            await self._spawn("workers", "workers", self._api_processes, everything)
+        log.info("supervisor.started", grpc=grpc_listen, api_processes=self._api_processes)
 
     async def _spawn(self, name: str, role: str, number: int, environment: dict[str, str]) -> None:
         command = (sys.executable, "-m", "server", role, "--supervised", "--number", str(number))
