@@ -293,7 +293,33 @@ class KycLevelNotAllowed(WalletError):
 
     reason = "KYC_LEVEL_NOT_ALLOWED"
     kyc_level: int
-    allowed_kyc_level: int
+    allowed_kyc_level: int | None
+    """None: there is no higher one."""
+
+
+@dataclass(eq=False)
+class KycEvidenceMissing(WalletError):
+    """The case lacks evidence that its level requires."""
+
+    reason = "KYC_EVIDENCE_MISSING"
+    required_evidence: str
+    """The kinds that are missing, separated by spaces."""
+
+
+@dataclass(eq=False)
+class RailUnsupported(WalletError):
+    """No provider carries this way of moving money."""
+
+    reason = "RAIL_UNSUPPORTED"
+    rail: str
+
+
+@dataclass(eq=False)
+class EtagMismatch(WalletError):
+    """Somebody else changed it since it was read; `etag` is what stands there now."""
+
+    reason = "ETAG_MISMATCH"
+    etag: str
 
 
 @dataclass(eq=False)
@@ -308,6 +334,108 @@ class PhoneTaken(WalletError):
     """A consumer with this phone exists."""
 
     reason = "PHONE_TAKEN"
+
+
+@dataclass(eq=False)
+class HandleTaken(WalletError):
+    """Another consumer has the handle, or it is reserved."""
+
+    reason = "HANDLE_TAKEN"
+
+
+@dataclass(eq=False)
+class ConsumerErased(WalletError):
+    """The consumer's personal data was erased and the wallet is closed for good."""
+
+    reason = "CONSUMER_ERASED"
+
+
+@dataclass(eq=False)
+class WalletNotEmpty(WalletError):
+    """The wallet still holds money, or something of it has not settled."""
+
+    reason = "WALLET_NOT_EMPTY"
+    asset: Asset
+    micros: int
+
+
+@dataclass(eq=False)
+class BankAccountNotFound(WalletError):
+    """The wallet has no such bank account."""
+
+    reason = "BANK_ACCOUNT_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class BankAccountNotActive(WalletError):
+    """The bank account is still being looked at, or was refused."""
+
+    reason = "BANK_ACCOUNT_NOT_ACTIVE"
+    state: str
+
+
+# --- operations -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class KycCaseNotFound(WalletError):
+    """There is no such case."""
+
+    reason = "KYC_CASE_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class KycCaseDecided(WalletError):
+    """The case was decided before, the other way."""
+
+    reason = "KYC_CASE_DECIDED"
+    state: str
+
+
+@dataclass(eq=False)
+class SettlementNotFound(WalletError):
+    """There is no such settlement item."""
+
+    reason = "SETTLEMENT_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class SettlementNotRetryable(WalletError):
+    """The item is done, or an earlier attempt of it is not proven dead: trying again could pay twice."""
+
+    reason = "SETTLEMENT_NOT_RETRYABLE"
+    state: str
+    cause: str
+
+
+@dataclass(eq=False)
+class ProviderNotFound(WalletError):
+    """This deployment has no such provider."""
+
+    reason = "PROVIDER_NOT_FOUND"
+    provider: str
+
+
+@dataclass(eq=False)
+class AdjustmentNotFound(WalletError):
+    """There is no such adjustment."""
+
+    reason = "ADJUSTMENT_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class AdjustmentClosed(WalletError):
+    """The adjustment was approved before, or has expired."""
+
+    reason = "ADJUSTMENT_CLOSED"
+    state: str
+
+
+@dataclass(eq=False)
+class SameOperator(WalletError):
+    """Who proposed an adjustment cannot approve it: it takes two."""
+
+    reason = "SAME_OPERATOR"
 
 
 # --- the service itself ---------------------------------------------------------------------------------------------
