@@ -14,6 +14,9 @@ import psycopg
 FIRST_NUMBER = 1_000_000
 MICROS_EACH = 1_000_000_000_000
 
+CALLER = "service:benchmark"
+"""Who asks for the transfers, as the journal names it."""
+
 # The start of every consumer's id. A number of seven digits completes it to a UUID of version 7.
 ID_START = "0190000000007000800000000"
 

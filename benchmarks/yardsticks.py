@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from benchmarks import accounts
 from benchmarks.measurement import Load, Measurement, percentile
 from benchmarks.processes import busy_processors
 from sandbox.component import Refused
@@ -24,18 +25,15 @@ SIX_STATEMENTS = FOLDER / "six_statements.sql"
 TRANSFER = FOLDER / "transfer.sql"
 TABLES = FOLDER / "six_statements_tables.sql"
 
-CALLER = "service:benchmark"
-"""As the journal names who asked; pgbench would take the colon for the start of a variable."""
-
 _CONNECT_SECONDS = 60.0
 
 
 class Pgbench:
     """Runs a script against one database with so many accounts."""
 
-    def __init__(self, database_url: str, *, accounts: int, postgres_pid: int) -> None:
+    def __init__(self, database_url: str, *, account_count: int, postgres_pid: int) -> None:
         self._url = urlsplit(database_url)
-        self._accounts = accounts
+        self._account_count = account_count
         self._postgres_pid = postgres_pid
         self._program = programs() / "pgbench"
         if not self._program.exists():
@@ -60,7 +58,7 @@ class Pgbench:
         command = [str(self._program), "--no-vacuum", "--protocol=prepared", f"--file={script}"]
         command += [f"--client={clients}", f"--jobs={min(2, load.in_flight)}", f"--time={whole_seconds}"]
         command += ["--log", f"--log-prefix={folder / 'log'}"]
-        command += [f"--define=accounts={self._accounts}", f"--define=hot={int(load.hot)}", f"--define=caller={CALLER}"]
+        command += [f"--define=accounts={self._account_count}", f"--define=hot={int(load.hot)}", f"--define=caller={accounts.CALLER}"]
         command += [f"--host={self._url.hostname}", f"--port={self._url.port}", f"--username={self._url.username}"]
         environment = {**os.environ, "PGPASSWORD": unquote(self._url.password or "")}
         return subprocess.Popen(

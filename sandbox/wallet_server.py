@@ -22,6 +22,7 @@ MARK = "MONAY_SANDBOX_SERVER"
 class WalletServer(Component):
     name = "The wallet server"
     program_name = "python"
+    role = "all"
     # Calls in flight may finish; the server has a bound of its own, which is shorter.
     stop_seconds = 45.0
     start_seconds = 60.0
@@ -43,7 +44,7 @@ class WalletServer(Component):
 
     def _start(self) -> None:
         environment = {**self.settings, MARK: str(self.folder.resolve())}
-        self._spawn([sys.executable, "-m", "server", "all", "--workers", str(self.workers)], env=environment)
+        self._spawn([sys.executable, "-m", "server", self.role, "--workers", str(self.workers)], env=environment)
 
     def ready(self) -> bool:
         """Whether the standard health service says SERVING."""

@@ -1,0 +1,78 @@
+"""The load generator: the Go program in `load/`, built here and run beside the server as a client of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measurement import Load, Measurement
+from benchmarks.processes import busy_processors
+from benchmarks.world import World
+from sandbox.component import Refused
+
+SOURCE = Path(__file__).with_name("load")
+PROGRAM = SOURCE.parent.parent / "build" / "bench-load"
+
+# Many enough for the kernel to spread them evenly over the processes that share the port.
+_CONNECTIONS = 32
+
+
+def build() -> Path:
+    """Build the program; Go builds nothing twice."""
+    go = shutil.which("go")
+    if go is None:
+        raise Refused("There is no go here, and the load generator is a Go program: install Go 1.26 or newer.")
+    done = subprocess.run([go, "build", "-o", str(PROGRAM), "."], cwd=SOURCE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise Refused(f"The load generator cannot be built:\n{done.stderr}")
+    return PROGRAM
+
+
+class Generator:
+    """Drives a server with transfers."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._program = build()
+
+    def run(
+        self, load: Load, *, seconds: float, warmup: float, rpc: str = "transfer", transfers_each: int = 1
+    ) -> Measurement:
+        """Drive one rpc. Figures are transfers; latencies are of whole calls, which may carry many."""
+        options: dict[str, Any] = {
+            "target": self._world.grpc,
+            "token-file": self._world.token_file,
+            "accounts-file": self._world.accounts_file,
+            "rpc": rpc,
+            "hot": load.hot,
+            "size": transfers_each,
+            "in-flight": load.in_flight,
+            "connections": min(load.in_flight, _CONNECTIONS),
+            "seconds": seconds,
+            "warmup": warmup,
+        }
+        if self._world.ca_file is not None:
+            options["ca-file"] = self._world.ca_file
+        command = [str(self._program), *(f"-{name}={str(value).lower() if value is True or value is False else value}" for name, value in options.items())]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        busy_processors({}, seconds=warmup)
+        processors = busy_processors({**self._world.processes, "load": process.pid}, seconds=seconds)
+        output, _ = process.communicate()
+        if process.returncode != 0:
+            raise Refused("The load generator failed; what it said is above.")
+        return _measured(json.loads(output), processors)
+
+
+def _measured(said: dict[str, Any], processors: dict[str, float]) -> Measurement:
+    return Measurement(
+        per_second=said["transfers_per_second"],
+        p50_ms=said["p50_ms"],
+        p95_ms=said["p95_ms"],
+        p99_ms=said["p99_ms"],
+        max_ms=said["max_ms"],
+        errors=said["errors"],
+        processors=processors,
+    )

@@ -1,0 +1,124 @@
+"""What is measured: Postgres and Valkey as `make run` starts them, API processes on one port, thousands of accounts.
+
+Everything stands in a temporary folder and is gone afterwards. There is no worker process: settlement is measured by
+itself, and here it would compete for the same processors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from benchmarks import accounts, yardsticks
+from sandbox.component import Refused, free_port
+from sandbox.endpoints import ROOT
+from sandbox.keys import DevelopmentKeys
+from sandbox.listen import Listen
+from sandbox.postgres import Postgres
+from sandbox.token import ALL_SERVICE_SCOPES, Claims, development_token
+from sandbox.valkey import Valkey
+from sandbox.wallet_server import WalletServer
+
+# Only this differs from `make run`: the yardsticks open a connection for each transfer in flight.
+_POSTGRES_SETTINGS = {"max_connections": "400"}
+_TOKEN_SECONDS = 6 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where everything is, and the numbers of its processes."""
+
+    database_url: str
+    accounts: int
+    grpc: str
+    token_file: Path
+    accounts_file: Path
+    ca_file: Path | None
+    processes: Mapping[str, int]
+
+
+class ApiServer(WalletServer):
+    """API processes under their supervisor, without the worker process."""
+
+    role = "api"
+
+    def ready(self) -> bool:
+        """Whether all of them serve: connections made earlier would all stay with the first."""
+        return self._listening() == self.workers and super().ready()
+
+    def _listening(self) -> int:
+        """Sockets that listen on the shared port: one for each process."""
+        sockets = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(local.endswith(f":{self.port:04X}") and state == "0A" for local, _, state in sockets)
+
+
+@contextlib.contextmanager
+def running(*, account_count: int, workers: int) -> Iterator[World]:
+    """Start everything; end everything afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="monay-bench-"))
+    # As root, Postgres runs as another user, who has to get in.
+    folder.chmod(0o755)
+    postgres = Postgres(folder / "postgres", port=free_port(), settings=_POSTGRES_SETTINGS)
+    valkey = Valkey(folder / "valkey", port=free_port())
+    keys = DevelopmentKeys(folder / "keys")
+    listen = Listen("The gRPC server", "GRPC_LISTEN", "127.0.0.1", free_port())
+    settings = _settings(keys, listen)
+    server = ApiServer(folder / "server", grpc_listen=listen, settings=settings, workers=workers)
+    try:
+        for part in (postgres, valkey):
+            part.start()
+        for part in (postgres, valkey):
+            part.wait_ready()
+        settings |= {"DATABASE_URL": postgres.url, "DATABASE_OWNER_URL": postgres.url, "REDIS_URL": valkey.url}
+        _migrate(settings)
+        _fill(postgres.url, account_count)
+        server.start()
+        server.wait_ready()
+        yield _world(folder, postgres, server, keys, account_count)
+    finally:
+        for component in (server, valkey, postgres):
+            component.stop()
+        postgres.erase()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settings(keys: DevelopmentKeys, listen: Listen) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "GRPC_LISTEN": str(listen),
+        "HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "JWT_PUBLIC_KEY": keys.jwt_public,
+        "SEALING_KEYS_FILE": str(keys.sealing_keys_file),
+    }
+
+
+def _migrate(settings: Mapping[str, str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "storage.migrations", "upgrade"], cwd=ROOT, env=dict(settings))
+    if done.returncode != 0:
+        raise Refused("The database could not be brought to the newest schema; the reason is above.")
+
+
+def _fill(database_url: str, count: int) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(yardsticks.TABLES.read_bytes())
+        accounts.fill(connection, count)
+        connection.execute("VACUUM ANALYZE")
+
+
+def _world(folder: Path, postgres: Postgres, server: ApiServer, keys: DevelopmentKeys, count: int) -> World:
+    token_file, accounts_file = folder / "token", folder / "accounts"
+    claims = Claims(accounts.CALLER.removeprefix("service:"), "service", ALL_SERVICE_SCOPES, seconds=_TOKEN_SECONDS)
+    token_file.write_text(development_token(keys, claims))
+    accounts_file.write_text("\n".join(map(str, accounts.consumer_ids(count))))
+    assert postgres.process and server.process, "both have been started"
+    processes = {"server": server.process.pid, "Postgres": postgres.process.pid}
+    return World(postgres.url, count, server.address, token_file, accounts_file, None, processes)
