@@ -115,14 +115,23 @@ class Access:
         """Whose wallet the call is about. A consumer learns nothing about others, not even whether they exist."""
         if not self.names_wallet:
             return None
-        named = ConsumerId(UUID(request.consumer_id)) if request.consumer_id else None
+        text: str = request.consumer_id
         if caller.kind is CallerKind.CONSUMER:
-            if named is not None and named != caller.consumer_id:
+            if text and text != caller.subject and _identifier(text) != caller.consumer_id:
                 raise NotYourWallet()
             return caller.consumer_id
-        if named is None:
+        if not text:
             raise ConsumerIdRequired()
-        if not is_consumer(named):
+        named = _identifier(text)
+        if named is not None and not is_consumer(named):
             # The operator has fixed ids in the same column. They are no wallets, whoever names them.
             raise ConsumerNotFound()
         return named
+
+
+def _identifier(text: str) -> ConsumerId | None:
+    """The id, or None for what is none; the contract's rules say so to the caller."""
+    try:
+        return ConsumerId(UUID(text))
+    except ValueError:
+        return None

@@ -37,7 +37,7 @@ class Consumers:
             normalised(email=request.email, phone=request.phone, full_name=request.full_name),
             kyc_level=request.kyc_level or FIRST_LEVEL,
             caller=call.caller.name,
-            request_id=request.request_id,
+            request_id=request.request_id.lower(),
         )
         return OnboardResponse(consumer=self._proto(onboarded.consumer), replayed=onboarded.replayed)
 

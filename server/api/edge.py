@@ -1,6 +1,6 @@
 """The one way in: what happens around every rpc before and after its handler.
 
-Identity, scope, fields, wallet and deadline are checked here, in this order, and the call's end is counted and logged
+Identity, scope, wallet, fields and deadline are checked here, in this order, and the call's end is counted and logged
 here, once. A handler is wrapped when it is registered. A gRPC interceptor would do the same but is asked anew for each
 call; and since nothing is registered except through `server.py`, there is no way past this module.
 
@@ -175,8 +175,8 @@ class Edge:
         if not access.public:
             call.caller = await self._identify(token)
             access.admit(call.caller)
-        validation.check(request)
         call.wallet = access.wallet(call.caller, request)
+        validation.check(request)
 
     async def _identify(self, authorization: str | None) -> Caller:
         if not authorization:
