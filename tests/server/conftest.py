@@ -110,7 +110,9 @@ async def serving(settings: Settings) -> AsyncIterator[Wallet]:
     """Run the server's own composition until the block ends, then stop it as SIGTERM would."""
     stop = asyncio.Event()
     running = asyncio.create_task(run_api(Arguments(Role.API, 1, 0, False), settings, stop))
-    async with grpc.aio.insecure_channel(settings.grpc_listen) as channel:
+    # The first try comes before the server is there; a second's pause after it would be most of a test.
+    options = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50)]
+    async with grpc.aio.insecure_channel(settings.grpc_listen, options=options) as channel:
         ready = asyncio.create_task(channel.channel_ready())
         await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
         if running.done():
