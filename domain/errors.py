@@ -103,6 +103,15 @@ class RecipientFrozen(WalletError):
     field: str | None = None
 
 
+@dataclass(eq=False)
+class DestinationRefused(WalletError):
+    """Money must not go to this address."""
+
+    reason = "DESTINATION_REFUSED"
+    remembered = True
+    cause: str
+
+
 # --- not remembered -------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +153,29 @@ class RateTooOld(WalletError):
 
     reason = "RATE_TOO_OLD"
     rate_time: datetime | None = None
+
+
+@dataclass(eq=False)
+class NoRoute(WalletError):
+    """No provider can carry this now: each is down, paused or short of float. Nothing was held."""
+
+    reason = "NO_ROUTE"
+    asset: Asset
+
+
+@dataclass(eq=False)
+class CursorInvalid(WalletError):
+    """The resume cursor is none of ours, or belongs to another wallet."""
+
+    reason = "CURSOR_INVALID"
+
+
+@dataclass(eq=False)
+class CursorTooOld(WalletError):
+    """The wallet was restored to a time before the cursor's: the stream cannot go on from it."""
+
+    reason = "CURSOR_TOO_OLD"
+    oldest_cursor: str
 
 
 @dataclass(eq=False)
