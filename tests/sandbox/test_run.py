@@ -12,8 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
+from monay.wallet.v1.consumer_wallet_service_pb2_grpc import ConsumerWalletServiceStub
+from monay.wallet.v1.money_pb2 import GetBalanceRequest
 from sandbox.component import free_port, processes_in
 from sandbox.listen import PARTS
 from sandbox.wallet_server import MARK
@@ -189,6 +192,56 @@ def test_a_second_run_on_the_same_folder_is_refused_and_harms_nothing(running: R
     assert "already run from" in second.said
     assert (running.folder / "endpoints.json").exists()
     assert sorted(running.left()) == before
+
+
+async def test_printed_tokens_are_accepted_for_what_they_say(running: Run) -> None:
+    """`make token` signs with the key that the server trusts, and the server holds each token to its words."""
+    request = GetBalanceRequest(consumer_id=alice(running.said))
+    async with grpc.aio.insecure_channel(running.addresses["GRPC_LISTEN"]) as channel:
+        stub = ConsumerWalletServiceStub(channel)
+        hers = metadata(running, "--consumer", alice(running.said))
+        assert len((await stub.GetBalance(request, metadata=hers)).balances) == 5
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetBalance(request, metadata=metadata(running, "--operator", "olga"))
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_reset_is_refused_while_the_wallet_runs(running: Run) -> None:
+    """It would take the database away from under the server."""
+    done = command(running, "sandbox.reset")
+    assert done.returncode == 1
+    assert "the wallet runs" in done.stderr
+    assert (running.folder / "keys" / "seed").exists()
+
+
+@pytest.mark.system
+def test_reset_removes_database_chain_and_keys_together(run: Run) -> None:
+    """One without the others would be money lost or found."""
+    run.start()
+    run.wait_greeting()
+    before = alice(run.said)
+    assert run.process
+    run.process.terminate()
+    run.ends()
+    assert command(run, "sandbox.reset").returncode == 0
+    assert not run.folder.exists()
+    run.folder.mkdir(mode=0o755)
+    run.start()
+    run.wait_greeting()
+    assert alice(run.said) != before
+
+
+def command(run: Run, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One of the commands that go with `make run`."""
+    environment = {**os.environ, "DATA_DIR": str(run.folder)}
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def metadata(run: Run, *whose: str) -> grpc.aio.Metadata:
+    token = command(run, "sandbox.token", *whose).stdout.strip()
+    return grpc.aio.Metadata(("authorization", f"Bearer {token}"))
 
 
 def child_of(parent: int, name: str) -> int:
