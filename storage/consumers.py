@@ -12,19 +12,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Select, insert, select
+from sqlalchemy import Column, Select, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 
-from domain.errors import EmailTaken, PhoneTaken
+from domain.errors import EmailTaken, HandleTaken, PhoneTaken
+from domain.handles import PROTECTED_FOR, normalised
 from domain.identity import ConsumerId
 from domain.money import Asset
 from storage.addresses import PooledAddress
 from storage.database import Tx
-from storage.schema import consumers, stablecoin_balances, wallets
+from storage.schema import consumers, retired_handles, stablecoin_balances, wallets
 from storage.sealing import KeyRing
 
 _c = consumers.c
 _w = wallets.c
+_r = retired_handles.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A person with a wallet."""
+    """A person with a wallet. Of an erased one, contact and handle are empty."""
 
     id: ConsumerId
     contact: Contact
@@ -50,6 +53,7 @@ class Consumer:
     frozen: bool
     tempo_address: str
     created_at: datetime
+    erased_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,43 @@ class Directory:
 
     async def find_by_handle(self, tx: Tx, handle: str) -> ConsumerId | None:
         """Handles are kept in lower case, without the @."""
-        return await _find(tx, _c.handle == handle.removeprefix("@").lower())
+        return await _find(tx, _c.handle == normalised(handle))
+
+    async def set_handle(self, tx: Tx, consumer_id: UUID, handle: str, *, now: datetime) -> None:
+        """Give a consumer a handle in its one form, and keep the one given up from others for a while.
+
+        The caller holds the lock of the consumer's wallet. Raises `HandleTaken`; the caller's database transaction is
+        then to be rolled back.
+        """
+        former = (await tx.execute(select(_c.handle).where(_c.id == consumer_id))).scalar_one()
+        if former == handle:
+            return
+        try:
+            await tx.execute(update(consumers).where(_c.id == consumer_id).values(handle=handle))
+        except IntegrityError:
+            raise HandleTaken() from None
+        # Looked at only now: taking the handle waited for an owner who was just giving it up.
+        index = self._handle_index(handle)
+        kept = select(_r.handle_index).where(_r.handle_index == index, _r.free_at > now, _r.consumer_id != consumer_id)
+        if (await tx.execute(kept)).first() is not None:
+            raise HandleTaken()
+        await tx.execute(delete(retired_handles).where(_r.handle_index == index))
+        if former is not None:
+            await self._retire(tx, consumer_id, former, now)
+
+    async def _retire(self, tx: Tx, consumer_id: UUID, handle: str, now: datetime) -> None:
+        kept = {"consumer_id": consumer_id, "free_at": now + PROTECTED_FOR}
+        retired = upsert(retired_handles).values(handle_index=self._handle_index(handle), **kept)
+        await tx.execute(retired.on_conflict_do_update(index_elements=["handle_index"], set_=kept))
+
+    async def erase(self, tx: Tx, consumer_id: UUID, *, now: datetime) -> None:
+        """Forget who the consumer is; email and phone are free for others. The caller closes the wallet."""
+        handle = (await tx.execute(select(_c.handle).where(_c.id == consumer_id))).scalar_one()
+        if handle is not None:
+            await self._retire(tx, consumer_id, handle, now)
+        personal = (_c.email_sealed, _c.email_index, _c.phone_sealed, _c.phone_index, _c.name_sealed, _c.handle)
+        nothing = {column.name: None for column in (*personal, _c.onboard_key, _c.onboard_hash)}
+        await tx.execute(update(consumers).where(_c.id == consumer_id).values(nothing))
 
     async def handles(self, tx: Tx, ids: Collection[UUID]) -> dict[UUID, str]:
         """The handles of those who have one."""
@@ -124,6 +164,9 @@ class Directory:
 
     def phone_index(self, phone: str) -> bytes:
         return self._ring.blind_index("phone", phone)
+
+    def _handle_index(self, handle: str) -> bytes:
+        return self._ring.blind_index("handle", handle)
 
     def body_hash(self, text: str) -> bytes:
         """The hash of a request that holds personal data: keyed, or it could be guessed from a list of addresses."""
@@ -138,11 +181,20 @@ class Directory:
 
     def _consumer(self, row: Any) -> Consumer:
         def opened(column: Column[Any]) -> str:
-            return self._ring.open(getattr(row, column.name), table="consumers", column=column.name, row=row.id)
+            sealed = getattr(row, column.name)
+            return self._ring.open(sealed, table="consumers", column=column.name, row=row.id) if sealed else ""
 
         contact = Contact(opened(_c.email_sealed), opened(_c.phone_sealed), opened(_c.name_sealed))
-        handle = row.handle or ""
-        return Consumer(row.id, contact, handle, row.kyc_level, row.frozen, row.tempo_address, row.created_at)
+        return Consumer(
+            id=row.id,
+            contact=contact,
+            handle=row.handle or "",
+            kyc_level=row.kyc_level,
+            frozen=row.frozen,
+            tempo_address=row.tempo_address,
+            created_at=row.created_at,
+            erased_at=row.erased_at,
+        )
 
     async def _obstacle(self, tx: Tx, values: dict[str, Any]) -> Exception:
         """Which of the unique columns stood in the way."""
@@ -154,7 +206,7 @@ class Directory:
 
 
 def _joined() -> Select[Any]:
-    columns = (*_c, _w.kyc_level, _w.frozen, _w.tempo_address)
+    columns = (*_c, _w.kyc_level, _w.frozen, _w.tempo_address, _w.erased_at)
     return select(*columns).select_from(consumers.join(wallets, _w.consumer_id == _c.id))
 
 
