@@ -426,6 +426,74 @@ proofs = Table(
     comment="Results of the reconciliation, newest last.",
 )
 
+# --- money in and out -----------------------------------------------------------------------------------------------
+
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("transaction_id", Uuid),
+    _required("consumer_id", Uuid),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _required("fee_micros", BigInteger),
+    _optional("address", Text),
+    _optional("bank_account_id", Uuid),
+    _optional("item_id", Uuid),
+    _required("route", JSONB),
+    _required("state", Text),
+    _required("reason", Text, server_default=text("''")),
+    _required("limit_day", Date),
+    _required("limit_usd_micros", BigInteger),
+    _time("created_at"),
+    _time("closed_at", required=False),
+    UniqueConstraint("transaction_id"),
+    UniqueConstraint("item_id"),
+    CheckConstraint("micros > 0", name="micros"),
+    CheckConstraint("num_nonnulls(address, bank_account_id) = 1", name="destination"),
+    CheckConstraint("state IN ('HELD', 'COMPLETED', 'FAILED', 'RETURNED')", name="state"),
+    CheckConstraint("(state = 'HELD') = (closed_at IS NULL)", name="closed"),
+    Index("withdrawals_held_idx", "consumer_id", postgresql_where=text("state = 'HELD'")),
+    comment="Money on its way out: what is held, for where, by which route, and what the hold ended as.",
+)
+
+deposits = Table(
+    "deposits",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("consumer_id", Uuid),
+    _required("request_key", Uuid),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _required("route", JSONB),
+    _required("instructions", JSONB),
+    _required("state", Text),
+    _time("created_at"),
+    UniqueConstraint("consumer_id", "request_key"),
+    comment="Deposits as they were announced: how the money is to come, and why so. What arrives is a transaction.",
+)
+
+destination_checks = Table(
+    "destination_checks",
+    metadata,
+    _required("asset", Text),
+    _required("address", Text),
+    _required("allowed", Boolean),
+    _time("checked_at"),
+    PrimaryKeyConstraint("asset", "address"),
+    comment="Whether a token's policy lets an address receive, as a worker last read it on the chain.",
+)
+
+ledger_epoch = Table(
+    "ledger_epoch",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    _required("epoch", Uuid),
+    _time("began_at"),
+    CheckConstraint("id = 1", name="single"),
+    comment="One row: changed after a restore to an earlier time, because versions are then given out a second time.",
+)
+
 # --- providers ------------------------------------------------------------------------------------------------------
 
 provider_health = Table(
