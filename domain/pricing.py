@@ -19,6 +19,10 @@ class FeeSchedule:
         """The fee of one transfer, whatever its size."""
         return Money(amount.asset, self.transfer_micros)
 
+    def withdrawal_fee(self, amount: Money) -> Money:
+        """The fee of one withdrawal, whatever its size and its way out."""
+        return Money(amount.asset, self.withdrawal_micros)
+
 
 def share(micros: int, *, parts: int, position: int) -> int:
     """One part of what several share evenly. The first ones carry the remainder, so that the parts add up."""
