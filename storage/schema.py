@@ -491,7 +491,7 @@ ledger_epoch = Table(
     _required("epoch", Uuid),
     _time("began_at"),
     CheckConstraint("id = 1", name="single"),
-    comment="One row: changed after a restore to an earlier time, because versions are then given out a second time.",
+    comment="One row, changed after a restore to an earlier time: versions are then given out a second time.",
 )
 
 # --- providers ------------------------------------------------------------------------------------------------------

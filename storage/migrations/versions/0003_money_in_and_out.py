@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ledger_epoch_single_check")),
         sa.PrimaryKeyConstraint("id", name=op.f("ledger_epoch_pkey")),
-        comment="One row: changed after a restore to an earlier time, because versions are then given out a second time.",
+        comment="One row, changed after a restore to an earlier time: versions are then given out a second time.",
     )
     # Any name will do, as long as no other time line of this ledger has the same.
     op.bulk_insert(ledger_epoch, [{"id": 1, "epoch": uuid4(), "began_at": datetime.now(UTC)}])
