@@ -14,7 +14,7 @@ ever locks a system row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -204,6 +204,7 @@ class RecordKind(StrEnum):
     """Records with a state machine of their own that move together with money; each is the name of its table."""
 
     BATCH_TRANSFER = "batch_transfers"
+    DEPOSIT = "deposits"
     WITHDRAWAL = "withdrawals"
     SWAP_QUOTE = "swap_quotes"
     PAYMENT_REQUEST = "payment_requests"
@@ -218,6 +219,8 @@ class NewRecord:
     kind: RecordKind
     id: UUID
     values: Mapping[str, Any]
+    limit_day_column: str | None = None
+    """The column that takes the day at whose counter this command's limit use is reserved (money rule 24)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -735,9 +738,18 @@ def _write_records(state: LedgerState, command: Command, writes: Writes) -> None
         state.records[record.kind, record.id] = record.values.get("state", "")
     for transition in command.record_transitions:
         state.records[transition.kind, transition.id] = transition.state
-    writes.new_records.extend(command.new_records)
+    writes.new_records.extend(_dated(state, command, record) for record in command.new_records)
     writes.record_transitions.extend(command.record_transitions)
     writes.audits.extend(command.audits)
+
+
+def _dated(state: LedgerState, command: Command, record: NewRecord) -> NewRecord:
+    """The record with the day that only the locked counter knows."""
+    if record.limit_day_column is None:
+        return record
+    assert command.sender is not None, "only a sender's limit is used"
+    day = state.wallets[command.sender].usage_day
+    return replace(record, values={**record.values, record.limit_day_column: day})
 
 
 def _answer(state: LedgerState, command: Command) -> Applied:
