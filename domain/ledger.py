@@ -20,8 +20,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from domain.audit import AuditFact
 from domain.errors import (
     BalanceOverflow,
+    ConsumerErased,
     ConsumerFrozen,
     ConsumerNotFound,
     IdempotencyKeyReused,
@@ -210,6 +212,8 @@ class RecordKind(StrEnum):
     PAYMENT_REQUEST = "payment_requests"
     SCHEDULED_RUN = "scheduled_runs"
     ADJUSTMENT = "adjustments"
+    BANK_ACCOUNT = "bank_accounts"
+    PROVIDER_JOB = "provider_jobs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,17 +240,6 @@ class RecordTransition:
     state: str
     values: Mapping[str, Any] = field(default_factory=dict)
     refusals: Mapping[str, WalletError] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFact:
-    """Who did what, for the audit log, in the same commit as what was done."""
-
-    id: UUID
-    actor: str
-    action: str
-    subject: str
-    facts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +351,7 @@ class Wallet:
     frozen: bool
     usage_day: date
     usage_usd_micros: int
+    erased: bool = False
     dirty: bool = False
 
 
@@ -567,11 +561,13 @@ def _check_parties(state: LedgerState, command: Command) -> Wallet | None:
     wallet = state.wallets.get(sender)
     if wallet is None:
         raise ConsumerNotFound(sender)
+    if wallet.erased:
+        raise ConsumerErased()
     if wallet.frozen:
         raise ConsumerFrozen(sender)
     for owner, _ in command.balance_keys():
         recipient = state.wallets.get(owner)
-        if recipient is None:
+        if recipient is None or recipient.erased:
             raise RecipientNotFound()
         if recipient.frozen and owner != sender:
             raise RecipientFrozen()

@@ -46,6 +46,7 @@ from domain.ledger import (
 )
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
+from storage import audit
 from storage.arrays import array_parameter, given_rows, packer
 from storage.committer import Answer, CommitterConnection, RoundTrip, Rows, compiled
 from storage.schema import (
@@ -108,7 +109,8 @@ def _locking(statement: Select[Any], table: Table) -> Select[Any]:
 
 def _read_wallets() -> Select[Any]:
     w = wallets.c
-    columns = (w.consumer_id, w.kyc_level, w.frozen, w.usage_day, w.usage_usd_micros, func.clock_timestamp())
+    erased, now = w.erased_at.is_not(None), func.clock_timestamp()
+    columns = (w.consumer_id, w.kyc_level, w.frozen, w.usage_day, w.usage_usd_micros, erased, now)
     return select(*columns).where(w.consumer_id == func.any(array_parameter(w.consumer_id))).order_by(w.consumer_id)
 
 
@@ -217,7 +219,7 @@ async def load(
     await trip.send()
     wallet_rows = found_wallets.rows
     state = LedgerState(now=now or _database_time(wallet_rows) or datetime.now().astimezone())
-    state.wallets = {row[0]: Wallet(*row[:5]) for row in wallet_rows}
+    state.wallets = {row[0]: Wallet(*row[:6]) for row in wallet_rows}
     for row in found_balances.rows:
         state.balances[row[0], Asset(row[1])] = Balance(row[0], Asset(row[1]), *row[2:])
     for row in found_requests.rows:
@@ -261,7 +263,7 @@ def _lock_settlement(trip: RoundTrip, commands: Sequence[Command]) -> _Settlemen
 
 
 def _database_time(wallet_rows: Rows) -> datetime | None:
-    return wallet_rows[0][5] if wallet_rows else None
+    return wallet_rows[0][6] if wallet_rows else None
 
 
 def _stored_request(row: tuple[Any, ...]) -> StoredRequest:
@@ -300,7 +302,7 @@ INSERT_ITEMS = _insert(settlement_items, _ITEM_COLUMNS)
 INSERT_LOGS = _insert(consumed_logs)
 INSERT_CUSTODY = _insert(custody_positions, ("holder_id", "rail", "asset"), ignore_known=True)
 INSERT_BREAKS = _insert(breaks, ("id", "kind", "subject", "facts", "found_at"), ignore_known=True)
-INSERT_AUDIT = _insert(audit_log, ("id", "actor", "action", "subject", "facts", "created_at"))
+INSERT_AUDIT = _insert(audit_log, audit.COLUMNS)
 UPDATE_ITEMS = _update(settlement_items, ("id",), _TRANSITION_COLUMNS[1:])
 UPDATE_ATTEMPTS = _update(settlement_attempts, ("id",), ("state", "finished_at", "fee_asset", "fee_micros"))
 UPDATE_CURSORS = _update(chain_cursors, ("chain",), ("number", "hash", "block_time"))
@@ -375,7 +377,7 @@ def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterabl
         (UPDATE_ATTEMPTS, [(a.attempt_id, a.state, a.at, a.fee_asset, a.fee_micros) for a in writes.attempts]),
         (INSERT_LOGS, [(w.chain, w.transaction_hash, w.log_index, w.meaning, w.item_id) for w in writes.logs]),
         (UPDATE_TAINTED, [(address, "tainted") for address in writes.tainted]),
-        (INSERT_AUDIT, [(a.id, a.actor, a.action, a.subject, dict(a.facts), state.now) for a in writes.audits]),
+        (INSERT_AUDIT, [audit.row_of(fact, state.now) for fact in writes.audits]),
         (INSERT_BREAKS, [(b.id, b.kind, b.subject, b.facts, state.now) for b in writes.breaks]),
     )
 
