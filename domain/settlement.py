@@ -39,6 +39,8 @@ class ItemState(StrEnum):
     FAILED = "FAILED"
     BLOCKED = "BLOCKED"
     INDETERMINATE = "INDETERMINATE"
+    CANCELLED = "CANCELLED"
+    """Will not settle: an adjustment took its place in the same commit."""
 
 
 class AttemptState(StrEnum):
@@ -63,7 +65,7 @@ class AttemptKind(StrEnum):
 IN_FLIGHT = frozenset({ItemState.SIGNED, ItemState.BROADCAST, ItemState.INDETERMINATE})
 """A signed attempt of the item is persisted and may still land."""
 
-FINAL = frozenset({ItemState.CONFIRMED, ItemState.FAILED})
+FINAL = frozenset({ItemState.CONFIRMED, ItemState.FAILED, ItemState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
