@@ -26,7 +26,7 @@ class Meaning(StrEnum):
     FLOAT_OUT = "float_out"
     BREAK = "break"
     FOREIGN = "foreign"
-    """Between addresses that are none of ours."""
+    """None of our business: between addresses that are none of ours, or of nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Expected:
 
 def meaning(transfer: Transfer, expected: Expected | None) -> Meaning:
     """Judge one log."""
+    if transfer.micros == 0:
+        return Meaning.FOREIGN  # Anybody may move nothing from and to anybody, for the price of the gas.
     if expected is not None and _settles(transfer, expected):
         return Meaning.SETTLEMENT
     if transfer.sender is not None:
@@ -60,7 +62,7 @@ def meaning(transfer: Transfer, expected: Expected | None) -> Meaning:
     if transfer.recipient is None:
         return Meaning.FOREIGN
     if transfer.micros > MAX_MICROS // 4:
-        return Meaning.BREAK  # More than any token has in circulation: no balance could hold it.
+        return Meaning.BREAK  # More than all the dollars there are: no balance could hold it.
     if transfer.recipient in OPERATOR_HOLDERS:
         return Meaning.FLOAT_IN
     return Meaning.DEPOSIT if transfer.recipient_assigned else Meaning.SUSPENSE

@@ -152,6 +152,8 @@ class NewItem:
     group_id: UUID | None = None
     state: ItemState = ItemState.PENDING
     """BLOCKED from the start when it only records what cannot be moved (rule 10)."""
+    transaction_id: TransactionId | None = None
+    """The transaction it settles part of, when that is an older one than the command's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +169,24 @@ class CustodyChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemTransition:
-    """Move one settlement item from any of the expected states to another."""
+    """Move one settlement item from any of the expected states to another.
+
+    A worker that decides about an item it claimed names its lease; whoever lost the lease decides nothing (rule 2).
+    """
 
     item_id: ItemId
     expected: frozenset[ItemState]
     state: ItemState
-    attempt_id: UUID | None = None
+    lease_token: int | None = None
     transaction_hash: str | None = None
     block_number: int | None = None
     log_index: int | None = None
     at: datetime | None = None
     reason: str = ""
     counts: bool | None = None
+    failed: bool = False
+    """The item goes back to its queue because an attempt failed."""
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,7 +396,7 @@ class ItemRow:
 
     id: ItemId
     state: ItemState
-    dirty: bool = False
+    lease_token: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +451,8 @@ class LedgerState:
     items: dict[ItemId, ItemRow] = field(default_factory=dict)
     custody: dict[CustodyKey, int] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    """The states of the addresses that commands want to taint."""
     records: dict[RecordKey, str] = field(default_factory=dict)
     """The states of the records that commands want to move."""
 
@@ -541,6 +551,13 @@ def _check_expectations(state: LedgerState, command: Command) -> None:
         if row is None or row.state not in transition.expected:
             found_state = row.state if row else "missing"
             raise StateConflict(f"item {transition.item_id}", "|".join(sorted(transition.expected)), found_state)
+        if transition.lease_token not in (None, row.lease_token):
+            raise StateConflict(f"item {transition.item_id}", f"lease {transition.lease_token}", f"{row.lease_token}")
+    for address in command.tainted:
+        found_address = state.addresses.get(address, "missing")
+        if found_address not in ("free", "tainted"):
+            # It was given to a consumer since the command was built: what arrived there is a deposit.
+            raise StateConflict(f"address {address}", "free|tainted", found_address)
     for change in command.record_transitions:
         found_record = state.records.get((change.kind, change.id), "missing")
         if found_record not in change.expected:
@@ -709,12 +726,12 @@ def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> N
         balance = state.balances[sweep.consumer, sweep.asset]
         balance.unswept_fees -= sweep.micros
         balance.dirty = True
-    transaction_id = command.transactions[0].id if command.transactions else None
+    own_transaction = command.transactions[0].id if command.transactions else None
     for position, item in enumerate(command.items):
         sender = state.balances.get((item.sender, item.asset))
         # A sender's items settle in the order of its balance's versions, taken here under the lock (money rule 7).
         sequence = sender.version if sender else 0
-        writes.items.append((item, transaction_id, sequence, position, state.now))
+        writes.items.append((item, item.transaction_id or own_transaction, sequence, position, state.now))
     for transition in command.transitions:
         state.items[transition.item_id].state = transition.state
     writes.transitions.extend(command.transitions)

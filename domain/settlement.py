@@ -4,18 +4,19 @@ The choice keeps two money rules. *Order* (rule 7): a consumer's items on a rail
 the ledger committed them, so only the head of a queue, or a prefix of it inside the same chain transaction, may go.
 *Cover* (rule 8): an item may go when what stands on the rail for its sender, less what is already in flight, pays
 for it; money that an earlier call of the same chain transaction brings counts too, that of another one does not.
+Only consumers are credited so: a consumer has no other transaction in flight that could spend the credit first.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from domain.identity import HolderId, ItemId
+from domain.identity import HolderId, ItemId, is_consumer
 from domain.money import Asset
 
 
@@ -80,6 +81,8 @@ class Candidate:
     destination: str | None = None
     group_id: UUID | None = None
     failures: int = 0
+    suspect: bool = False
+    """Its last attempt reverted on the rail: it goes alone now, so that an offender harms nobody twice."""
 
 
 QueueKey = tuple[HolderId, Asset]
@@ -90,10 +93,14 @@ class _Queue:
     key: QueueKey
     items: deque[Candidate]
 
+    @property
+    def suspect(self) -> bool:
+        return self.items[0].suspect
+
 
 def choose_groups(
     queues: Sequence[Sequence[Candidate]],
-    spendable: dict[QueueKey, int],
+    spendable: Mapping[QueueKey, int],
     *,
     calls_per_group: int,
     max_groups: int,
@@ -101,59 +108,70 @@ def choose_groups(
     """Fill up to `max_groups` chain transactions with covered items, in call order.
 
     `queues` are the senders' queues, each in its order, in the order in which they deserve a turn; an operator's item
-    is a queue of its own. `spendable` is custody less debits in flight, in micros, and is not changed.
+    is a queue of its own. `spendable` is custody less debits in flight, in micros.
     """
-    spendable = dict(spendable)
+    left = dict(spendable)
     waiting = [_Queue((items[0].sender, items[0].asset), deque(items)) for items in queues if items]
     groups: list[list[Candidate]] = []
     while waiting and len(groups) < max_groups:
-        group, waiting = _fill_group(waiting, spendable, calls_per_group)
+        group, waiting = _Group(left, calls_per_group).fill(waiting)
         if not group:
             break
         groups.append(group)
     return groups
 
 
-def _fill_group(
-    waiting: list[_Queue], spendable: dict[QueueKey, int], calls: int
-) -> tuple[list[Candidate], list[_Queue]]:
-    """One chain transaction. A queue that contributes to it has no turn in another one (rule 7)."""
-    group: list[Candidate] = []
-    credits: dict[QueueKey, int] = {}
-    uncovered: dict[QueueKey, list[_Queue]] = {}
-    turn = deque(waiting)
-    used: set[int] = set()
-    while turn and len(group) < calls:
-        queue = turn.popleft()
-        taken = _take_covered(queue, spendable, credits, group, calls)
-        if taken:
-            used.add(id(queue))
-        if queue.items and len(group) < calls:
-            uncovered.setdefault(queue.key, []).append(queue)
-        for item in taken:
-            # The money just moved may cover the head of its recipient's queue, later in the same transaction.
-            turn.extendleft(uncovered.pop((item.recipient, item.asset), []))
-    return group, [queue for queue in waiting if id(queue) not in used]
+class _Group:
+    """One chain transaction as it fills. A queue that contributes to it has no turn in another one (rule 7)."""
 
+    def __init__(self, left: dict[QueueKey, int], calls: int) -> None:
+        self._left = left
+        self._calls = calls
+        self._credits: dict[QueueKey, int] = {}
+        self._items: list[Candidate] = []
 
-def _take_covered(
-    queue: _Queue,
-    spendable: dict[QueueKey, int],
-    credits: dict[QueueKey, int],
-    group: list[Candidate],
-    calls: int,
-) -> list[Candidate]:
-    taken = []
-    while queue.items and len(group) < calls:
-        item = queue.items[0]
-        if spendable.get(queue.key, 0) + credits.get(queue.key, 0) < item.micros:
-            break
-        spendable[queue.key] = spendable.get(queue.key, 0) - item.micros
-        target = (item.recipient, item.asset)
-        credits[target] = credits.get(target, 0) + item.micros
-        group.append(queue.items.popleft())
-        taken.append(item)
-    return taken
+    @property
+    def _full(self) -> bool:
+        return len(self._items) == self._calls
+
+    def fill(self, waiting: Sequence[_Queue]) -> tuple[list[Candidate], list[_Queue]]:
+        """The calls, and the queues that still wait for a turn."""
+        turn, uncovered = deque(waiting), dict[QueueKey, list[_Queue]]()
+        used: set[int] = set()
+        while turn and not self._full:
+            queue = turn.popleft()
+            taken = self._take(queue)
+            if taken:
+                used.add(id(queue))
+            if queue.items and not self._full:
+                uncovered.setdefault(queue.key, []).append(queue)
+            for item in taken:
+                # The money just moved may cover the head of its recipient's queue, later in the same transaction.
+                turn.extendleft(uncovered.pop((item.recipient, item.asset), ()))
+        return self._items, [queue for queue in waiting if id(queue) not in used]
+
+    def _take(self, queue: _Queue) -> list[Candidate]:
+        """As long a prefix of the queue as is covered and fits."""
+        taken: list[Candidate] = []
+        while queue.items and not self._full and self._covers(queue) and self._suits(queue):
+            item = queue.items.popleft()
+            self._left[queue.key] = self._left.get(queue.key, 0) - item.micros
+            if is_consumer(item.recipient):
+                # Not the operator's: its items keep no order, so another one in flight may spend the credit first.
+                self._credits[item.recipient, item.asset] = self._credit(item.recipient, item.asset) + item.micros
+            self._items.append(item)
+            taken.append(item)
+        return taken
+
+    def _covers(self, queue: _Queue) -> bool:
+        return self._left.get(queue.key, 0) + self._credit(*queue.key) >= queue.items[0].micros
+
+    def _suits(self, queue: _Queue) -> bool:
+        """A suspect has a transaction to itself."""
+        return not self._items or not (queue.suspect or self._items[0].suspect)
+
+    def _credit(self, holder: HolderId, asset: Asset) -> int:
+        return self._credits.get((holder, asset), 0)
 
 
 _RETRY_SECONDS = (1, 2, 5, 15, 60)

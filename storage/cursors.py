@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from storage.database import Tx
-from storage.schema import chain_cursors
+from storage.schema import breaks, chain_cursors
 
 _c = chain_cursors.c
+
+NOT_OPENED = ""
+"""The hash of a cursor whose opening balances are not in the books yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,12 @@ class Cursor:
     number: int
     hash: str
     block_time: datetime
-    halted_reason: str
+    halted_reason: str = ""
+
+    @property
+    def opened(self) -> bool:
+        """Whether what stood at the operator's addresses when the books began is in them."""
+        return self.hash != NOT_OPENED
 
 
 async def read(tx: Tx, chain: str) -> Cursor | None:
@@ -39,10 +48,21 @@ async def start(tx: Tx, cursor: Cursor) -> None:
 
 async def halted_reason(tx: Tx, chain: str) -> str:
     """Why nothing may settle on this chain; empty while all is well."""
-    row = (await tx.execute(select(_c.halted_reason).where(_c.chain == chain))).first()
-    return row[0] if row else "the watcher has not read the chain yet"
+    row = (await tx.execute(select(_c.halted_reason, _c.hash).where(_c.chain == chain))).first()
+    if row is None or row.hash == NOT_OPENED:
+        return "the watcher has not read the chain yet"
+    reason: str = row.halted_reason
+    return reason
 
 
-async def halt(tx: Tx, chain: str, reason: str) -> None:
-    """Stop settlement on this chain until a person says otherwise (money rule 14)."""
-    await tx.execute(update(chain_cursors).where(_c.chain == chain).values(halted_reason=reason))
+async def halt(tx: Tx, cursor: Cursor, reason: str, *, break_id: UUID, now: datetime) -> None:
+    """Stop settlement on this chain until a person says otherwise, and write the break that tells (money rule 14)."""
+    await tx.execute(update(chain_cursors).where(_c.chain == cursor.chain).values(halted_reason=reason))
+    found = {
+        "id": break_id,
+        "kind": "chain_changed",
+        "subject": f"{cursor.chain}:{cursor.number}",
+        "facts": {"reason": reason},
+        "found_at": now,
+    }
+    await tx.execute(upsert(breaks).values(found).on_conflict_do_nothing())

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Select, bindparam, select, update
+from sqlalchemy import BigInteger, Column, ColumnElement, Select, bindparam, select, update
 
 from domain.identity import HolderId
 from domain.money import Asset
 from domain.settlement import QueueKey, Rail
-from storage.arrays import columns_of, given_rows
 from storage.database import Tx
+from storage.given import GivenRows
 from storage.schema import custody_positions, tempo_addresses, wallets
 
 _c = custody_positions.c
@@ -34,15 +34,18 @@ class Position:
         return self.micros - self.reserved_micros
 
 
-_KEY = (_c.holder_id, _c.asset)
-_IN_FLIGHT = Column("debit", BigInteger)
+_KEYS = GivenRows(_c.holder_id, _c.asset)
+_DEBITS = GivenRows(_c.holder_id, _c.asset, Column("debit", BigInteger))
+
+
+def _is_given(given: GivenRows) -> ColumnElement[bool]:
+    return (_c.holder_id == given.c.holder_id) & (_c.asset == given.c.asset) & (_c.rail == bindparam("on_rail"))
 
 
 def _positions() -> Select[Any]:
-    given = given_rows(_KEY)
-    match = (_c.holder_id == given.c.holder_id) & (_c.asset == given.c.asset) & (_c.rail == bindparam("on_rail"))
     columns = select(_c.holder_id, _c.asset, _c.micros, _c.reserved_micros, _c.activated)
-    return columns.select_from(given.join(custody_positions, match)).order_by(_c.holder_id, _c.rail, _c.asset)
+    found = columns.select_from(_KEYS.table.join(custody_positions, _is_given(_KEYS)))
+    return found.order_by(_c.holder_id, _c.rail, _c.asset)
 
 
 async def positions(
@@ -54,7 +57,7 @@ async def positions(
     statement = _positions()
     if lock:
         statement = statement.with_for_update(key_share=True, of=custody_positions, skip_locked=skip_locked)
-    rows = await tx.execute(statement, {"on_rail": rail, **columns_of(("holder_id", "asset"), keys)})
+    rows = await tx.execute(statement, _KEYS.bind(keys, on_rail=rail))
     found = (Position(row[0], Asset(row[1]), row[2], row[3], row[4]) for row in rows)
     return {(position.holder, position.asset): position for position in found}
 
@@ -63,21 +66,18 @@ async def reserve(tx: Tx, rail: Rail, debits: dict[QueueKey, int]) -> None:
     """Add debits in flight (negative: take them back). The caller holds the rows' locks."""
     if not debits:
         return
-    given = given_rows((*_KEY, _IN_FLIGHT))
-    match = (_c.holder_id == given.c.holder_id) & (_c.asset == given.c.asset) & (_c.rail == bindparam("on_rail"))
-    statement = update(custody_positions).where(match).values(reserved_micros=_c.reserved_micros + given.c.debit)
+    statement = update(custody_positions).where(_is_given(_DEBITS))
+    statement = statement.values(reserved_micros=_c.reserved_micros + _DEBITS.c.debit)
     rows = [(holder, asset, micros) for (holder, asset), micros in debits.items()]
-    await tx.execute(statement, {"on_rail": rail, **columns_of(("holder_id", "asset", "debit"), rows)})
+    await tx.execute(statement, _DEBITS.bind(rows, on_rail=rail))
 
 
-async def mark_activated(tx: Tx, rail: Rail, keys: Collection[QueueKey]) -> None:
-    """The operator may move these positions from now on: the allowance was seen at a finalized block."""
+async def mark_activated(tx: Tx, rail: Rail, keys: Collection[QueueKey], *, activated: bool = True) -> None:
+    """Whether the operator may move these positions, as the allowances at a finalized block say."""
     if not keys:
         return
-    given = given_rows(_KEY)
-    match = (_c.holder_id == given.c.holder_id) & (_c.asset == given.c.asset) & (_c.rail == bindparam("on_rail"))
-    statement = update(custody_positions).where(match).values(activated=True)
-    await tx.execute(statement, {"on_rail": rail, **columns_of(("holder_id", "asset"), sorted(keys))})
+    statement = update(custody_positions).where(_is_given(_KEYS)).values(activated=activated)
+    await tx.execute(statement, _KEYS.bind(sorted(keys), on_rail=rail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +93,25 @@ class TempoAddress:
 async def addresses_of(tx: Tx, holders: Collection[HolderId]) -> dict[HolderId, TempoAddress]:
     """The Tempo addresses of consumers."""
     w = wallets.c
-    given = given_rows((w.consumer_id,))
+    given = GivenRows(w.consumer_id)
     columns = select(w.consumer_id, w.tempo_address, w.derivation_index)
-    statement = columns.select_from(given.join(wallets, w.consumer_id == given.c.consumer_id))
-    rows = await tx.execute(statement, {"consumer_id": sorted(holders)})
+    statement = columns.select_from(given.table.join(wallets, w.consumer_id == given.c.consumer_id))
+    rows = await tx.execute(statement, given.bind((holder,) for holder in sorted(holders)))
     return {row[0]: TempoAddress(row[0], row[1], row[2]) for row in rows}
+
+
+async def operator_addresses(tx: Tx) -> dict[HolderId, TempoAddress]:
+    """The operator's own addresses, by which of its two holders they belong to."""
+    t = tempo_addresses.c
+    rows = await tx.execute(select(t.holder_id, t.address).where(t.state == "operator").order_by(t.holder_id))
+    return {row[0]: TempoAddress(row[0], row[1], None, "operator") for row in rows}
 
 
 async def holders_of(tx: Tx, addresses: Collection[str]) -> dict[str, TempoAddress]:
     """Whose the addresses are, for those that are ours, assigned or not."""
     t = tempo_addresses.c
-    given = given_rows((t.address,))
+    given = GivenRows(t.address)
     columns = select(t.holder_id, t.address, t.derivation_index, t.state)
-    statement = columns.select_from(given.join(tempo_addresses, t.address == given.c.address))
-    rows = await tx.execute(statement, {"address": sorted(addresses)})
+    statement = columns.select_from(given.table.join(tempo_addresses, t.address == given.c.address))
+    rows = await tx.execute(statement, given.bind((address,) for address in sorted(addresses)))
     return {row[1]: TempoAddress(row[0], row[1], row[2], row[3]) for row in rows}

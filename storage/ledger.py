@@ -1,14 +1,15 @@
 """The ledger's two round trips: lock and read what decides, then write what was decided.
 
 `load` is the one place that takes the ledger's locks, always in one global order: wallets, balances, custody positions,
-settlement items, chain cursors, each sorted by its key (money rule 20). What is not locked is read by later statements
-of the same round trip, whose snapshots are younger than the locks. `write` is a handful of set-based statements, arrays
-through `unnest`. Both run on a committer's own connection (`storage/committer.py`).
+settlement items, chain cursors, addresses, each sorted by its key (money rule 20). What is not locked is read by later
+statements of the same round trip, whose snapshots are younger than the locks. `write` is a handful of set-based
+statements, arrays through `unnest`. Both run on a committer's own connection (`storage/committer.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy import (
     BigInteger,
     ClauseElement,
     Column,
+    Integer,
     Select,
     Table,
     func,
@@ -140,12 +142,17 @@ def _read_custody() -> Select[Any]:
 
 def _read_items() -> Select[Any]:
     i = settlement_items.c
-    return select(i.id, i.state).where(i.id == func.any(array_parameter(i.id))).order_by(i.id)
+    return select(i.id, i.state, i.lease_token).where(i.id == func.any(array_parameter(i.id))).order_by(i.id)
 
 
 def _read_cursors() -> Select[Any]:
     c = chain_cursors.c
     return select(c.chain, c.number, c.hash).where(c.chain == func.any(array_parameter(c.chain))).order_by(c.chain)
+
+
+def _read_addresses() -> Select[Any]:
+    a = tempo_addresses.c
+    return select(a.address, a.state).where(a.address == func.any(array_parameter(a.address))).order_by(a.address)
 
 
 def _read_records(table: Table) -> Select[Any]:
@@ -194,6 +201,7 @@ LOCK_RECORDS = {
     kind: _Statement(_locking(_read_records(table), table), (table.c.id,)) for kind, table in RECORD_TABLES.items()
 }
 LOCK_CURSORS = _Statement(_locking(_read_cursors(), chain_cursors), (chain_cursors.c.chain,))
+LOCK_ADDRESSES = _Statement(_locking(_read_addresses(), tempo_addresses), (tempo_addresses.c.address,))
 
 
 async def load(
@@ -239,26 +247,34 @@ def _record_ids(commands: Sequence[Command]) -> Iterable[tuple[RecordKind, set[t
     return sorted(ids.items())
 
 
+@dataclass(frozen=True, slots=True)
 class _Settlement:
     """The settlement rows of a batch. Most batches of requests have none."""
 
-    def __init__(self, custody: Answer | None = None, items: Answer | None = None, cursors: Answer | None = None):
-        self._custody, self._items, self._cursors = custody or Answer(), items or Answer(), cursors or Answer()
+    custody: Answer = field(default_factory=Answer)
+    items: Answer = field(default_factory=Answer)
+    cursors: Answer = field(default_factory=Answer)
+    addresses: Answer = field(default_factory=Answer)
 
     def read_into(self, state: LedgerState) -> None:
-        for holder, rail, asset, micros in self._custody.rows:
+        for holder, rail, asset, micros in self.custody.rows:
             state.custody[holder, Rail(rail), Asset(asset)] = micros
-        for item_id, item_state in self._items.rows:
-            state.items[item_id] = ItemRow(item_id, ItemState(item_state))
-        state.cursors = {chain: (number, block_hash) for chain, number, block_hash in self._cursors.rows}
+        for item_id, item_state, lease_token in self.items.rows:
+            state.items[item_id] = ItemRow(item_id, ItemState(item_state), lease_token)
+        state.cursors = {chain: (number, block_hash) for chain, number, block_hash in self.cursors.rows}
+        state.addresses = {row[0]: row[1] for row in self.addresses.rows}
 
 
 def _lock_settlement(trip: RoundTrip, commands: Sequence[Command]) -> _Settlement:
     custody = {(c.holder, c.rail, c.asset) for command in commands for c in command.custody}
     items = {(transition.item_id,) for command in commands for transition in command.transitions}
     chains = {(command.cursor.chain,) for command in commands if command.cursor is not None}
+    tainted = {(address,) for command in commands for address in command.tainted}
     return _Settlement(
-        LOCK_CUSTODY.add_to(trip, custody), LOCK_ITEMS.add_to(trip, items), LOCK_CURSORS.add_to(trip, chains)
+        LOCK_CUSTODY.add_to(trip, custody),
+        LOCK_ITEMS.add_to(trip, items),
+        LOCK_CURSORS.add_to(trip, chains),
+        LOCK_ADDRESSES.add_to(trip, tainted),
     )
 
 
@@ -289,7 +305,6 @@ _ITEM_COLUMNS = (
     "state",
     "created_at",
 )
-_TRANSITION_COLUMNS = ("id", "state", "reason", "transaction_hash", "block_number", "log_index", "confirmed_at")
 
 UPDATE_WALLETS = _update(wallets, ("consumer_id",), ("usage_day", "usage_usd_micros"))
 UPDATE_BALANCES = _update(stablecoin_balances, ("consumer_id", "asset"), _BALANCE_COLUMNS)
@@ -303,11 +318,28 @@ INSERT_LOGS = _insert(consumed_logs)
 INSERT_CUSTODY = _insert(custody_positions, ("holder_id", "rail", "asset"), ignore_known=True)
 INSERT_BREAKS = _insert(breaks, ("id", "kind", "subject", "facts", "found_at"), ignore_known=True)
 INSERT_AUDIT = _insert(audit_log, audit.COLUMNS)
-UPDATE_ITEMS = _update(settlement_items, ("id",), _TRANSITION_COLUMNS[1:])
 UPDATE_ATTEMPTS = _update(settlement_attempts, ("id",), ("state", "finished_at", "fee_asset", "fee_micros"))
 UPDATE_CURSORS = _update(chain_cursors, ("chain",), ("number", "hash", "block_time"))
 UPDATE_TAINTED = _update(tempo_addresses, ("address",), ("state",))
 
+
+_FAILED = Column("failed", Integer)
+
+
+def _move_items() -> _Statement:
+    """Bring items to other states; those that failed are counted, and wait in their queue until `not_before`."""
+    i = settlement_items.c
+    set_as_given = (i.state, i.reason, i.transaction_hash, i.block_number, i.log_index, i.confirmed_at, i.not_before)
+    columns = (i.id, *set_as_given, i.counts, _FAILED)
+    given = given_rows(columns)
+    values = {column.name: given.c[column.name] for column in set_as_given}
+    moved = update(settlement_items).values(
+        **values, counts=func.coalesce(given.c.counts, i.counts), failures=i.failures + given.c.failed
+    )
+    return _Statement(moved.where(i.id == given.c.id), columns)
+
+
+MOVE_ITEMS = _move_items()
 
 _DELTA = Column("delta", BigInteger)
 _RESERVED_DELTA = Column("reserved_delta", BigInteger)
@@ -366,7 +398,7 @@ def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterabl
         (UPDATE_BALANCES, _balance_rows(state)),
         (INSERT_CUSTODY, _missing_custody(state, writes)),
         (MOVE_CUSTODY, _custody_rows(writes)),
-        (UPDATE_ITEMS, _transition_rows(writes)),
+        (MOVE_ITEMS, _transition_rows(writes)),
         (UPDATE_CURSORS, [(c.chain, c.number, c.hash, c.at) for c in writes.cursors]),
         (INSERT_TRANSACTIONS, _transaction_rows(writes)),
         (INSERT_POSTINGS, _posting_rows(writes)),
@@ -491,6 +523,17 @@ def _missing_custody(state: LedgerState, writes: Writes) -> Rows:
 
 def _transition_rows(writes: Writes) -> Rows:
     return [
-        (t.item_id, t.state, t.reason, t.transaction_hash, t.block_number, t.log_index, t.at)
+        (
+            t.item_id,
+            t.state,
+            t.reason,
+            t.transaction_hash,
+            t.block_number,
+            t.log_index,
+            t.at,
+            t.not_before,
+            t.counts,
+            int(t.failed),
+        )
         for t in writes.transitions
     ]

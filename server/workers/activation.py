@@ -6,7 +6,6 @@ finalized block, and not by a hash: a sponsor's signature changes the hash, not 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -15,11 +14,20 @@ from domain.clock import Clock
 from domain.identity import AttemptId, HolderId
 from domain.money import Asset
 from domain.settlement import AttemptKind, AttemptState, QueueKey, Rail
-from providers.base import ChainReader, Party, ProviderUnavailable, Retryable, SettlementProvider
+from providers.base import (
+    ChainReader,
+    Party,
+    PreparedAttempt,
+    ProviderUnavailable,
+    Retryable,
+    SettlementProvider,
+    SigningRefused,
+)
 from server.workers.attempts import Attempts
-from storage import custody, settlements
+from server.workers.concurrency import all_of
+from storage import attempts, custody
+from storage.attempts import Attempt
 from storage.database import Engine
-from storage.settlements import Attempt
 
 log = structlog.get_logger()
 
@@ -48,47 +56,53 @@ class Activation:
     async def begin(self, queues: Sequence[QueueKey], parties: Mapping[HolderId, Party]) -> None:
         """Let the operator move these consumers' tokens: an allowance each grants once, with its own derived key."""
         wanted: dict[HolderId, list[Asset]] = {}
-        for holder, asset in queues[: self._per_round]:
-            wanted.setdefault(holder, []).append(asset)
-        async with self._engine.connect() as tx:
-            under_way = {a.holder for a in await settlements.open_attempts(tx, kind=AttemptKind.ACTIVATION)}
-        due = [(holder, assets) for holder, assets in wanted.items() if holder not in under_way and holder in parties]
-        await asyncio.gather(*(self._activate_one(holder, parties[holder], assets) for holder, assets in due))
-
-    async def _activate_one(self, holder: HolderId, party: Party, assets: Sequence[Asset]) -> None:
-        preparation = await self._provider.prepare_activation(party, assets)
-        if isinstance(preparation, Retryable) or preparation.attempt is None:
-            log.warning("settlement.activation_postponed", holder=str(holder), detail=str(preparation)[:200])
+        for holder, asset in queues:
+            if len(wanted) < self._per_round or holder in wanted:
+                wanted.setdefault(holder, []).append(asset)
+        if not wanted:
             return
-        attempt = self._attempts.of(preparation.attempt, holder)
-        async with self._engine.begin() as tx:
-            persisted = await settlements.persist_activation(tx, attempt)
-        if persisted:
-            await self._attempts.send([attempt])
+        async with self._engine.connect() as tx:
+            under_way = await attempts.being_activated(tx, wanted)
+        due = {holder: assets for holder, assets in wanted.items() if holder not in under_way and holder in parties}
+        signed = await all_of([self._prepare(parties[holder], assets) for holder, assets in due.items()])
+        prepared = {holder: one for holder, one in zip(due, signed, strict=True) if one is not None}
+        if prepared:
+            await self._attempts.activate(prepared)
+
+    async def _prepare(self, party: Party, assets: Sequence[Asset]) -> PreparedAttempt | None:
+        try:
+            preparation = await self._provider.prepare_activation(party, assets)
+        except SigningRefused as refused:
+            log.error("settlement.activation_refused", address=party.address, reason=str(refused)[:200])
+            return None
+        if isinstance(preparation, Retryable):
+            log.info("settlement.activation_postponed", address=party.address, reason=preparation.reason[:200])
+            return None
+        return preparation.attempt
 
     async def check(self) -> None:
         """An activation is alive until its allowance stands, and dead once it can no longer land (money rule 6)."""
         async with self._engine.connect() as tx:
-            attempts = await settlements.open_attempts(tx, kind=AttemptKind.ACTIVATION)
-            addresses = await custody.addresses_of(tx, {attempt.holder for attempt in attempts if attempt.holder})
-        if not attempts:
+            under_way = await attempts.open_attempts(tx, kind=AttemptKind.ACTIVATION)
+            addresses = await custody.addresses_of(tx, {attempt.holder for attempt in under_way if attempt.holder})
+        if not under_way:
             return
         try:
             head = await self._reader.finalized()
-            granted = await self._granted(attempts, addresses, at_block=head.number)
+            granted = await self._granted(under_way, addresses, at_block=head.number)
         except ProviderUnavailable as fault:
             log.info("settlement.activations_unknown", detail=str(fault)[:200])
             return
-        for attempt in attempts:
-            await self._finish_activation(attempt, granted[attempt.id], expired=head.time >= attempt.valid_before)
+        for attempt in under_way:
+            await self._finish(attempt, granted[attempt.id], expired=head.time >= attempt.valid_before)
 
     async def _granted(
-        self, attempts: Sequence[Attempt], addresses: Mapping[HolderId, custody.TempoAddress], *, at_block: int
+        self, under_way: Sequence[Attempt], addresses: Mapping[HolderId, custody.TempoAddress], *, at_block: int
     ) -> dict[AttemptId, set[Asset]]:
         """The assets whose allowance stands at that block, for each activation."""
-        granted: dict[AttemptId, set[Asset]] = {attempt.id: set() for attempt in attempts}
-        for asset in sorted({asset for attempt in attempts for asset in attempt.assets}):
-            asking = [attempt for attempt in attempts if asset in attempt.assets and attempt.holder in addresses]
+        granted: dict[AttemptId, set[Asset]] = {attempt.id: set() for attempt in under_way}
+        for asset in sorted({asset for attempt in under_way for asset in attempt.assets}):
+            asking = [attempt for attempt in under_way if asset in attempt.assets and attempt.holder in addresses]
             owners = {attempt.id: addresses[attempt.holder].address for attempt in asking if attempt.holder}
             allowances = await self._reader.allowances(sorted(set(owners.values())), asset, at_block=at_block)
             for attempt_id, owner in owners.items():
@@ -96,7 +110,7 @@ class Activation:
                     granted[attempt_id].add(asset)
         return granted
 
-    async def _finish_activation(self, attempt: Attempt, granted: set[Asset], *, expired: bool) -> None:
+    async def _finish(self, attempt: Attempt, granted: set[Asset], *, expired: bool) -> None:
         complete = granted.issuperset(attempt.assets)
         if not complete and not expired:
             return
@@ -104,5 +118,5 @@ class Activation:
         async with self._engine.begin() as tx:
             if attempt.holder is not None:
                 await custody.mark_activated(tx, self._rail, {(attempt.holder, asset) for asset in granted})
-            await settlements.finish_activation(tx, attempt.id, state=state, now=self._clock.now())
+            await attempts.finish_activation(tx, attempt.id, state=state, now=self._clock.now())
         log.info("settlement.activation", holder=str(attempt.holder), state=state, assets=sorted(granted))

@@ -1,26 +1,28 @@
-"""Signed attempts: handing them over, again and again if need be, until the chain or a proof of death closes them."""
+"""Signed attempts: persisted, then handed over, again and again if need be, until the chain or a proof of death."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
 from domain.clock import Clock, Entropy
 from domain.identity import AttemptId, HolderId
 from domain.settlement import Rail
-from providers.base import Accepted, OutcomeUnknown, PreparedAttempt, SettlementProvider
-from storage import settlements
+from providers.base import Accepted, Outcome, OutcomeUnknown, PreparedAttempt, SettlementProvider
+from server.workers.concurrency import all_of
+from storage import attempts
+from storage.attempts import Attempt
 from storage.database import Engine
-from storage.settlements import Attempt
+from storage.settlements import ClaimedItem
 
 log = structlog.get_logger()
 
 
 class Attempts:
-    """What one provider signed for us. An attempt is persisted by whoever prepared it, and only then sent."""
+    """What one provider signed for us. Nothing is sent that is not persisted (money rule 1)."""
 
     def __init__(
         self,
@@ -37,8 +39,44 @@ class Attempts:
         self._entropy = entropy
         self._resend_after = resend_after
 
-    def of(self, prepared: PreparedAttempt, holder: HolderId | None = None) -> Attempt:
-        """The row to persist for what was just signed."""
+    async def carry_out(self, prepared: Sequence[PreparedAttempt], claimed: Mapping[UUID, ClaimedItem]) -> int:
+        """Persist what was signed for claimed items, then send it; returns how many items were handed over."""
+        if not prepared:
+            return 0
+        signed = [(self._row(one), [claimed[movement.item_id] for movement in one.movements]) for one in prepared]
+        async with self._engine.begin() as tx:
+            kept = await attempts.persist_attempts(tx, signed)
+        if len(kept) < len(signed):
+            log.warning("settlement.signatures_thrown_away", count=len(signed) - len(kept))
+        await self.send(kept)
+        ids = {attempt.id for attempt in kept}
+        return sum(len(items) for attempt, items in signed if attempt.id in ids)
+
+    async def activate(self, prepared: Mapping[HolderId, PreparedAttempt]) -> None:
+        """Persist signed activations, but for consumers who have one under way, then send them."""
+        rows = [self._row(one, holder) for holder, one in prepared.items()]
+        async with self._engine.begin() as tx:
+            kept = await attempts.persist_activations(tx, rows)
+        await self.send(kept)
+
+    async def send(self, persisted: Sequence[Attempt]) -> None:
+        """Hand persisted attempts over. Whatever the answer, they stay open until the chain decides (money rule 1)."""
+        outcomes = await all_of([self._provider.submit(attempt.payload) for attempt in persisted])
+        notes = [(attempt.id, _error(attempt, outcome)) for attempt, outcome in zip(persisted, outcomes, strict=True)]
+        async with self._engine.begin() as tx:
+            await attempts.mark_broadcast(tx, notes, now=self._clock.now())
+
+    async def resend(self) -> int:
+        """Hand over again what has not been seen in a block yet: harmless, and it heals a lost broadcast."""
+        now = self._clock.now()
+        async with self._engine.connect() as tx:
+            waiting = await attempts.open_attempts(tx, signed_before=now - self._resend_after)
+        alive = [attempt for attempt in waiting if attempt.valid_before > now]
+        if alive:
+            await self.send(alive)
+        return len(alive)
+
+    def _row(self, prepared: PreparedAttempt, holder: HolderId | None = None) -> Attempt:
         return Attempt(
             id=AttemptId(self._entropy.uuid7()),
             kind=prepared.kind,
@@ -52,24 +90,11 @@ class Attempts:
             assets=prepared.assets,
         )
 
-    async def send(self, attempts: Sequence[Attempt]) -> None:
-        """Hand persisted attempts over. Whatever the answer, they stay open until the chain decides (money rule 1)."""
-        outcomes = await asyncio.gather(*(self._provider.submit(attempt.payload) for attempt in attempts))
-        notes = []
-        for attempt, outcome in zip(attempts, outcomes, strict=True):
-            error = "" if isinstance(outcome, Accepted) else getattr(outcome, "reason", str(outcome))[:200]
-            notes.append((attempt.id, error))
-            if isinstance(outcome, OutcomeUnknown):
-                log.warning("settlement.outcome_unknown", reference=attempt.reference, reason=error)
-        async with self._engine.begin() as tx:
-            await settlements.mark_broadcast(tx, notes, now=self._clock.now())
 
-    async def resend(self) -> int:
-        """Hand over again what has not been seen in a block yet: harmless, and it heals a lost broadcast."""
-        now = self._clock.now()
-        async with self._engine.connect() as tx:
-            attempts = await settlements.open_attempts(tx, signed_before=now - self._resend_after)
-        alive = [attempt for attempt in attempts if attempt.valid_before > now]
-        if alive:
-            await self.send(alive)
-        return len(alive)
+def _error(attempt: Attempt, outcome: Outcome) -> str:
+    """What an attempt's row says about how it was handed over; empty when it was accepted."""
+    if isinstance(outcome, Accepted):
+        return ""
+    if isinstance(outcome, OutcomeUnknown):
+        log.warning("settlement.outcome_unknown", reference=attempt.reference, reason=outcome.reason[:200])
+    return outcome.reason[:200]

@@ -7,7 +7,8 @@ hashes and memos in them, and does no I/O of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from domain.chain_events import Expected, Meaning, Transfer, meaning
 from domain.clock import Entropy
@@ -28,22 +29,23 @@ from domain.ledger import (
     operator_account,
 )
 from domain.money import Asset
-from domain.settlement import IN_FLIGHT, AttemptState, ItemState, Rail
+from domain.settlement import IN_FLIGHT, AttemptState, ItemState, Rail, retry_after
 from providers.base import Block, FeeLog, Receipt, TransferLog
+from storage.attempts import Attempt
 from storage.cursors import Cursor
 from storage.custody import TempoAddress
-from storage.settlements import Attempt, StoredItem
+from storage.settlements import StoredItem
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the books know of everything the range mentions."""
 
-    holders: Mapping[str, TempoAddress]
-    attempts: Mapping[str, Attempt]
-    items: Mapping[ItemId, StoredItem]
-    carried: Mapping[AttemptId, list[StoredItem]]
-    blocks: Mapping[int, Block]
+    holders: Mapping[str, TempoAddress] = field(default_factory=dict)
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    items: Mapping[ItemId, StoredItem] = field(default_factory=dict)
+    carried: Mapping[AttemptId, list[StoredItem]] = field(default_factory=dict)
+    blocks: Mapping[int, Block] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class BlockRange:
     rail: Rail
     entropy: Entropy
     known: Known
+    now: datetime
     transactions: list[Transaction] = field(default_factory=list)
     postings: list[tuple[Posting, ...]] = field(default_factory=list)
     custody: list[CustodyChange] = field(default_factory=list)
@@ -203,13 +206,8 @@ class BlockRange:
             self.fees[key] = self.fees.get(key, 0) + fee.micros
             outcome = self.attempts.get(fee.transaction_hash)
             if outcome is not None:
-                self.attempts[fee.transaction_hash] = AttemptOutcome(
-                    attempt_id=outcome.attempt_id,
-                    state=outcome.state,
-                    at=outcome.at,
-                    fee_asset=fee.asset,
-                    fee_micros=fee.micros,
-                )
+                paid = replace(outcome, fee_asset=fee.asset, fee_micros=fee.micros)
+                self.attempts[fee.transaction_hash] = paid
 
     def silent_attempts(self, paid: set[str]) -> list[str]:
         """Attempts of ours that paid a fee in this range without settling anything."""
@@ -217,7 +215,10 @@ class BlockRange:
         return [a.reference for a in ours if self.known.carried[a.id] and a.reference not in self.attempts]
 
     def add_failure(self, receipt: Receipt) -> None:
-        """Status 0 in a finalized block: the fee was paid, nothing moved, the items may be tried again (rule 1)."""
+        """Status 0 in a finalized block: the fee was paid, nothing moved, the items may be tried again (rule 1).
+
+        They keep the attempt's id, which makes them suspects: each goes alone next time.
+        """
         attempt = self.known.attempts[receipt.reference]
         block = self.known.blocks[receipt.block_number]
         for item in self.known.carried[attempt.id]:
@@ -230,6 +231,8 @@ class BlockRange:
                     expected=IN_FLIGHT,
                     state=ItemState.PENDING,
                     reason=f"reverted in block {receipt.block_number}",
+                    failed=True,
+                    not_before=self.now + retry_after(candidate.failures),
                 )
             )
             self.custody.append(CustodyChange(candidate.sender, self.rail, candidate.asset, 0, -candidate.micros))

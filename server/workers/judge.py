@@ -14,11 +14,11 @@ import structlog
 
 from domain.clock import Clock
 from domain.identity import OPERATOR
-from domain.settlement import AttemptKind, AttemptState, Rail
+from domain.settlement import AttemptKind, Rail
 from providers.base import ChainReader, DeathEvidence, Holding, ProviderUnavailable
-from storage import cursors, custody, settlements
+from storage import attempts, cursors, custody, settlements
+from storage.attempts import Attempt
 from storage.database import Engine, Tx
-from storage.settlements import Attempt
 
 log = structlog.get_logger()
 
@@ -53,21 +53,16 @@ class Judge:
             doubt = await self._doubt(case)
             async with self._engine.begin() as tx:
                 if doubt:
-                    await settlements.mark_indeterminate(tx, case.attempt.id, doubt)
+                    await attempts.mark_indeterminate(tx, case.attempt.id, doubt)
                 else:
-                    reason = f"expired unmined, proven at block {case.cursor.number}"
-                    dead = AttemptState.DEAD
-                    await settlements.bury(
-                        tx, self._rail, case.attempt, state=dead, now=self._clock.now(), reason=reason
-                    )
+                    await self._bury(tx, case)
                     buried += 1
             log.warning("settlement.expired", reference=case.attempt.reference, doubt=doubt or "none: proven dead")
         return buried
 
     async def _bury(self, tx: Tx, case: _Case) -> None:
         reason = f"expired unmined, proven at block {case.cursor.number}"
-        dead = AttemptState.DEAD
-        await settlements.bury(tx, self._rail, case.attempt, state=dead, now=self._clock.now(), reason=reason)
+        await attempts.bury(tx, self._rail, case.attempt, now=self._clock.now(), reason=reason)
 
     async def _expired(self) -> list[_Case]:
         """Expired attempts with the watcher's cursor and the senders' custody, all as of one moment."""
@@ -77,12 +72,12 @@ class Judge:
             cursor = await cursors.read(tx, self._chain)
             if cursor is None:
                 return []
-            attempts = [
+            expired = [
                 attempt
-                for attempt in await settlements.open_attempts(tx, kind=AttemptKind.TRANSFER)
+                for attempt in await attempts.open_attempts(tx, kind=AttemptKind.TRANSFER)
                 if attempt.valid_before <= cursor.block_time or attempt.valid_before + self._unproven_after < now
             ]
-            items = await settlements.items_of_attempts(tx, [attempt.id for attempt in attempts])
+            items = await settlements.items_of_attempts(tx, [attempt.id for attempt in expired])
             queues = {item.queue for carried in items.values() for item in carried}
             positions = await custody.positions(tx, self._rail, sorted(queues))
             addresses = await custody.addresses_of(tx, {holder for holder, _ in queues} - {OPERATOR})
@@ -97,7 +92,7 @@ class Judge:
                     for item in items[attempt.id]
                 },
             )
-            for attempt in attempts
+            for attempt in expired
         ]
 
     async def _doubt(self, case: _Case) -> str:

@@ -5,8 +5,8 @@ From a stored cursor (number and hash) it reads the next range of finalized bloc
 that "custody at block N" exists (money rule 14). The command expects the cursor where it was read: of two watchers one
 wins, and a range whose commit was lost is simply read again.
 
-A block that does not follow the cursor's, or a finalized head below it, means that the chain is not the one it was.
-Then nothing settles any more until a person decides: a break is written, and settlement halts.
+A block that does not follow the cursor's, or a finalized head below it that is younger, means that the chain is not the
+one it was. Then nothing settles any more until a person decides: a break is written, and settlement halts.
 """
 
 from __future__ import annotations
@@ -18,18 +18,15 @@ from dataclasses import dataclass
 import structlog
 
 from domain.clock import Clock, Entropy
-from domain.errors import StateConflict
-from domain.ledger import (
-    Applied,
-    Break,
-    Command,
-)
+from domain.errors import Overloaded, StateConflict
+from domain.ledger import Applied, Command
 from domain.settlement import Rail
-from providers.base import Block, ChainChanged, ChainReader, ProviderUnavailable, Receipt
+from providers.base import Block, ChainChanged, ChainReader, Head, ProviderUnavailable, Receipt
 from server.ledger_writer import LedgerWriter
 from server.workers.block_range import BlockRange, Known
-from storage import cursors, custody, settlements
-from storage.cursors import Cursor
+from server.workers.opening import floats_at, opening
+from storage import attempts, cursors, custody, settlements
+from storage.cursors import NOT_OPENED, Cursor
 from storage.database import Engine
 
 log = structlog.get_logger()
@@ -40,6 +37,8 @@ class WatchPace:
     """How far one commit reaches, and how often the head is asked for when nothing wakes the watcher."""
 
     blocks_per_commit: int = 32
+    transfers_per_commit: int = 4_000
+    """A bound on the commit's length; a block is never divided."""
     poll_seconds: float = 0.25
 
 
@@ -74,7 +73,7 @@ class Watcher:
         while not stop.is_set():
             try:
                 behind = await self.step()
-            except ProviderUnavailable as fault:
+            except (ProviderUnavailable, Overloaded) as fault:
                 log.info("watcher.waiting", detail=str(fault)[:200])
                 behind = False
             if not behind:
@@ -85,27 +84,40 @@ class Watcher:
         cursor = await self._cursor()
         if cursor.halted_reason:
             return False
+        if not cursor.opened:
+            await self._open_books(cursor)
+            return True
         head = await self._reader.finalized()
         if head.number < cursor.number:
-            await self._confirm_change(cursor, f"finalized head {head.number} is below the cursor {cursor.number}")
+            await self._judge_low_head(cursor, head)
             return False
         last = min(head.number, cursor.number + self._pace.blocks_per_commit)
         try:
             # The cursor's own block is read again: its hash must still be the one in the books.
-            blocks = await self._reader.blocks(max(cursor.number, 0), last, endpoint=head.endpoint)
+            blocks = await self._reader.blocks(cursor.number, last, endpoint=head.endpoint)
         except ChainChanged as change:
             await self._halt(cursor, str(change))
             return False
-        if not self._joins(cursor, blocks):
+        if blocks[0].hash != cursor.hash:
             await self._halt(cursor, f"block {cursor.number} is not {cursor.hash} any more")
             return False
-        new = [block for block in blocks if block.number > cursor.number]
+        new = self._within_one_commit(blocks[1:])
         if new:
             await self._apply(cursor, new)
-        return last < head.number
+        return bool(new) and new[-1].number < head.number
+
+    def _within_one_commit(self, blocks: Sequence[Block]) -> Sequence[Block]:
+        transfers = 0
+        for count, block in enumerate(blocks):
+            transfers += len(block.transfers)
+            if count and transfers > self._pace.transfers_per_commit:
+                return blocks[:count]
+        return blocks
+
+    # --- the beginning ------------------------------------------------------------------------------------------------
 
     async def _cursor(self) -> Cursor:
-        async with self._engine.begin() as tx:
+        async with self._engine.connect() as tx:
             cursor = await cursors.read(tx, self._chain)
         return cursor or await self._start()
 
@@ -114,50 +126,58 @@ class Watcher:
         head = await self._reader.finalized()
         number = self._start_block if self._start_block is not None else head.number
         block = (await self._reader.blocks(number, number))[0]
-        cursor = Cursor(self._chain, number, block.hash, block.time, "")
         async with self._engine.begin() as tx:
-            await cursors.start(tx, cursor)
-        return cursor
+            await cursors.start(tx, Cursor(self._chain, number, NOT_OPENED, block.time))
+            started = await cursors.read(tx, self._chain)
+        assert started is not None
+        return started
 
-    @staticmethod
-    def _joins(cursor: Cursor, blocks: Sequence[Block]) -> bool:
-        return bool(blocks) and blocks[0].number == cursor.number and blocks[0].hash == cursor.hash
+    async def _open_books(self, cursor: Cursor) -> None:
+        async with self._engine.connect() as tx:
+            own = await custody.operator_addresses(tx)
+        block = (await self._reader.blocks(cursor.number, cursor.number))[0]
+        floats = await floats_at(self._reader, own, block=cursor.number)
+        await self._submit(opening(cursor, block, floats, rail=self._rail, entropy=self._entropy))
+        log.info("watcher.opened", block=block.number, floats=sum(1 for micros in floats.values() if micros))
 
-    async def _confirm_change(self, cursor: Cursor, reason: str) -> None:
-        """A low head alone may be a lagging endpoint; it is a change when the endpoint is not on its way up."""
-        await self._clock.sleep(1.0)
-        again = await self._reader.finalized()
-        if again.number < cursor.number:
+    # --- another chain ------------------------------------------------------------------------------------------------
+
+    async def _judge_low_head(self, cursor: Cursor, head: Head) -> None:
+        """A low head may be a lagging endpoint's, whose time is low too. A low but younger one is of another chain."""
+        if head.time > cursor.block_time:
+            reason = f"finalized block {head.number} is younger than block {cursor.number}, which was read before"
             await self._halt(cursor, reason)
+        else:
+            log.info("watcher.endpoint_lags", head=head.number, cursor=cursor.number)
 
     async def _halt(self, cursor: Cursor, reason: str) -> None:
         reason = f"chain changed: {reason}"
-        found = Break(self._entropy.uuid7(), "chain_changed", f"{self._chain}:{cursor.number}", {"reason": reason})
-        await self._writer.submit(Command(breaks=(found,)))
         async with self._engine.begin() as tx:
-            await cursors.halt(tx, self._chain, reason)
+            await cursors.halt(tx, cursor, reason, break_id=self._entropy.uuid7(), now=self._clock.now())
         log.error("watcher.chain_changed", reason=reason)
 
     # --- one range ----------------------------------------------------------------------------------------------------
 
     async def _apply(self, cursor: Cursor, blocks: Sequence[Block]) -> None:
         known = await self._look_up(blocks)
-        draft = BlockRange(self._chain, self._rail, self._entropy, known)
+        draft = BlockRange(self._chain, self._rail, self._entropy, known, self._clock.now())
         for block in blocks:
             for transfer in block.transfers:
                 draft.add_transfer(transfer)
             draft.add_fees(block.fees)
         for receipt in await self._failed_receipts(blocks, draft):
             draft.add_failure(receipt)
-        last = blocks[-1]
-        outcome = await self._writer.submit(draft.command(cursor, last))
+        await self._submit(draft.command(cursor, blocks[-1]))
+
+    async def _submit(self, command: Command) -> None:
+        """Have the range committed. When the cursor, an item or an address moved meanwhile, it is read anew."""
+        outcome = await self._writer.submit(command)
+        assert command.cursor is not None
         if isinstance(outcome, Applied):
-            log.debug("watcher.applied", blocks=len(blocks), to=last.number, items=len(draft.transitions))
+            log.debug("watcher.applied", to=command.cursor.number, items=len(command.transitions))
         else:
-            conflict = isinstance(outcome.error, StateConflict)
-            (log.info if conflict else log.error)(
-                "watcher.range_not_applied", to=last.number, reason=str(outcome.error)
-            )
+            note = log.info if isinstance(outcome.error, StateConflict) else log.error
+            note("watcher.range_not_applied", to=command.cursor.number, reason=str(outcome.error))
 
     async def _look_up(self, blocks: Sequence[Block]) -> Known:
         """What the books know of everything the range mentions."""
@@ -165,12 +185,14 @@ class Watcher:
         fees = [fee for block in blocks for fee in block.fees]
         addresses = {end for t in transfers for end in (t.sender, t.recipient)} | {fee.payer for fee in fees}
         hashes = {t.transaction_hash for t in transfers} | {fee.transaction_hash for fee in fees}
+        if not hashes:
+            return Known()
         async with self._engine.connect() as tx:
             holders = await custody.holders_of(tx, addresses)
-            attempts = await settlements.attempts_by_reference(tx, hashes)
-            carried = await settlements.items_of_attempts(tx, [attempt.id for attempt in attempts.values()])
+            ours = await attempts.by_reference(tx, hashes)
+            carried = await settlements.items_of_attempts(tx, [attempt.id for attempt in ours.values()])
         items = {item.candidate.item_id: item for group in carried.values() for item in group}
-        return Known(holders, attempts, items, carried, {block.number: block for block in blocks})
+        return Known(holders, ours, items, carried, {block.number: block for block in blocks})
 
     async def _failed_receipts(self, blocks: Sequence[Block], draft: BlockRange) -> list[Receipt]:
         """Attempts that paid their fee in this range but moved nothing: their receipts say status 0."""

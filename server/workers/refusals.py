@@ -1,0 +1,131 @@
+"""What becomes of a claimed item that could not be signed: it waits, or the operator stands in for its blocked end.
+
+A passing reason (a paused token, a short allowance) sends the item back to its queue for a while. Of the permanent ones
+there is a closed list (money rule 10), and even those never reverse what the ledger says: whatever can still move,
+moves between the other end and the operator, and what cannot is kept as a BLOCKED item that every equation counts,
+until people decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from domain.clock import Clock, Entropy
+from domain.errors import Overloaded
+from domain.identity import OPERATOR, HolderId, ItemId, is_consumer
+from domain.ledger import Break, Command, CustodyChange, ItemTransition, NewItem
+from domain.settlement import ItemState, QueueKey, Rail, retry_after
+from providers.base import Preparation, Refusal, RefusalReason, Retryable, SigningRefused
+from server.ledger_writer import LedgerWriter
+from storage import custody, settlements
+from storage.database import Engine
+from storage.settlements import ClaimedItem, Release
+
+log = structlog.get_logger()
+
+
+class Refusals:
+    """Gives claimed items back, or replaces them."""
+
+    def __init__(self, *, engine: Engine, writer: LedgerWriter, clock: Clock, entropy: Entropy, rail: Rail) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._clock = clock
+        self._entropy = entropy
+        self._rail = rail
+
+    async def handle(self, preparations: Sequence[Preparation], claimed: Mapping[UUID, ClaimedItem]) -> None:
+        """Everything that was claimed and not signed, of one round."""
+        refusals = [refusal for preparation in preparations for refusal in preparation.refusals]
+        deferred = [claimed[item_id] for preparation in preparations for item_id in preparation.deferred]
+        passing = [refusal for refusal in refusals if not refusal.permanent]
+        now = self._clock.now()
+        releases = [_back_in_queue(claimed[refusal.item_id], refusal, now) for refusal in passing]
+        releases += [Release(item, "waits behind another item", failed=False) for item in deferred]
+        await self._give_back(releases, without_allowance=_without_allowance(passing, claimed))
+        for refusal in refusals:
+            if refusal.permanent:
+                await self._submit(self._replacement(claimed[refusal.item_id], refusal))
+                log.warning("settlement.operator_steps_in", item_id=str(refusal.item_id), reason=refusal.reason)
+
+    async def postpone(self, items: Sequence[ClaimedItem], cause: Retryable) -> None:
+        """Nothing was signed for these, through no fault of theirs."""
+        await self._give_back([Release(item, cause.reason[:200], failed=False) for item in items])
+
+    async def report(self, items: Sequence[ClaimedItem], refused: SigningRefused) -> None:
+        """The signer's own derivation disagrees with the books: a break, and the items wait for a person (rule 27)."""
+        reason = f"signing refused: {refused}"[:200]
+        now = self._clock.now()
+        await self._give_back([Release(i, reason, now + retry_after(i.candidate.failures)) for i in items])
+        subject, ids = str(items[0].candidate.item_id), ",".join(str(item.candidate.item_id) for item in items)
+        found = Break(self._entropy.uuid7(), "signing_refused", subject, {"reason": reason, "items": ids})
+        await self._submit(Command(breaks=(found,)))
+        log.error("settlement.signing_refused", items=ids, reason=reason)
+
+    async def _give_back(self, releases: Sequence[Release], *, without_allowance: Sequence[QueueKey] = ()) -> None:
+        if not releases:
+            return
+        async with self._engine.begin() as tx:
+            await settlements.release(tx, self._rail, releases)
+            # The chain knows no allowance where the books thought there was one: it is granted again.
+            await custody.mark_activated(tx, self._rail, without_allowance, activated=False)
+
+    async def _submit(self, command: Command) -> None:
+        """A lost lease refuses the command, and a full queue leaves the lease to expire: both are looked at again."""
+        try:
+            await self._writer.submit(command)
+        except Overloaded as fault:
+            log.warning("settlement.refusal_postponed", detail=str(fault))
+
+    # --- permanent reasons --------------------------------------------------------------------------------------------
+
+    def _replacement(self, item: ClaimedItem, refusal: Refusal) -> Command:
+        """A transfer that can never settle as planned (money rule 10). The ledger's side of it is not touched."""
+        candidate = item.candidate
+        between_consumers = is_consumer(candidate.sender) and is_consumer(candidate.recipient)
+        transition = ItemTransition(
+            item_id=candidate.item_id,
+            expected=frozenset({ItemState.CLAIMED}),
+            state=ItemState.FAILED if between_consumers else ItemState.BLOCKED,
+            lease_token=item.token,
+            reason=f"{refusal.reason} at block {refusal.at_block}",
+            at=self._clock.now() if between_consumers else None,
+        )
+        freed = CustodyChange(candidate.sender, self._rail, candidate.asset, 0, -candidate.micros)
+        items = self._stand_ins(item, refusal) if between_consumers else ()
+        return Command(transitions=(transition,), custody=(freed,), items=items)
+
+    def _stand_ins(self, item: ClaimedItem, refusal: Refusal) -> tuple[NewItem, NewItem]:
+        """By way of the operator. Without a blocked end there would be no reason for it, so one half is BLOCKED."""
+        candidate = item.candidate
+        source_blocked = refusal.blocked in ("source", "both")
+        destination_blocked = refusal.blocked in ("destination", "both")
+        return (
+            self._stand_in(item, candidate.sender, OPERATOR, blocked=source_blocked),
+            self._stand_in(item, OPERATOR, candidate.recipient, blocked=destination_blocked),
+        )
+
+    def _stand_in(self, item: ClaimedItem, sender: HolderId, recipient: HolderId, *, blocked: bool) -> NewItem:
+        return NewItem(
+            id=ItemId(self._entropy.uuid7()),
+            sender=sender,
+            recipient=recipient,
+            asset=item.candidate.asset,
+            micros=item.candidate.micros,
+            state=ItemState.BLOCKED if blocked else ItemState.PENDING,
+            transaction_id=item.transaction_id,
+        )
+
+
+def _back_in_queue(item: ClaimedItem, refusal: Refusal, now: datetime) -> Release:
+    not_before = now + retry_after(item.candidate.failures)
+    return Release(item, f"{refusal.reason} {refusal.detail}".strip()[:200], not_before)
+
+
+def _without_allowance(refusals: Sequence[Refusal], claimed: Mapping[UUID, ClaimedItem]) -> list[QueueKey]:
+    short = [refusal for refusal in refusals if refusal.reason is RefusalReason.INSUFFICIENT_ALLOWANCE]
+    return sorted({claimed[refusal.item_id].queue for refusal in short})

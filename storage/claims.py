@@ -1,0 +1,151 @@
+"""Claiming: which items may go now, leased and covered in one commit (money rules 2, 7 and 8).
+
+The queues are found without a queue table: a partial index on open items is walked from queue to queue, one probe for
+each, however long the queues are. The custody row of a queue's sender is the queue's lock, because cover has to be
+reserved there anyway; what another worker holds is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, bindparam, literal, select, tuple_, update
+
+from domain.identity import FEE_PAYER, OPERATOR, ItemId
+from domain.money import Asset
+from domain.settlement import Candidate, ItemState, QueueKey, Rail, choose_groups
+from storage import custody
+from storage.database import Tx
+from storage.given import GivenRows
+from storage.schema import settlement_items
+from storage.settlements import CANDIDATE, OPEN, ClaimedItem, candidate, debits, ids_given
+
+_i = settlement_items.c
+
+Place = tuple[UUID, str]
+_BEFORE_CONSUMERS: Place = (FEE_PAYER, "")
+_QUEUE_ORDER = (_i.sender_seq, _i.position, _i.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim found: chain transactions' worth of covered items, and senders that need an allowance first."""
+
+    groups: list[list[ClaimedItem]]
+    unactivated: list[QueueKey]
+    next_queue: Place | None
+    """Where the next look at the queues starts, so that every sender gets a turn. None: from the beginning."""
+
+
+async def claim(
+    tx: Tx,
+    *,
+    rail: Rail,
+    now: datetime,
+    lease: timedelta,
+    start: Place | None,
+    max_groups: int,
+    calls_per_group: int,
+) -> Claim:
+    """Lease covered heads of queues, and reserve their cover, in this database transaction."""
+    max_queues = max_groups * calls_per_group
+    keys = await _waiting_queues(tx, start or _BEFORE_CONSUMERS, max_queues, now)
+    positions = await custody.positions(tx, rail, sorted({*keys, *_OPERATOR_KEYS}), lock=True, skip_locked=True)
+    ready = [key for key in keys if key in positions and positions[key].activated]
+    # Read again, now that the queues' positions are locked: what was seen before may be claimed by now (rule 20).
+    queues = await _operator_items(tx, positions.keys(), max_queues, now)
+    queues += await _prefixes(tx, ready, calls_per_group, now)
+    spendable = {key: position.spendable for key, position in positions.items()}
+    groups = choose_groups(queues, spendable, calls_per_group=calls_per_group, max_groups=max_groups)
+    chosen = [item for group in groups for item in group]
+    claimed = await _lease(tx, chosen, now + lease)
+    await custody.reserve(tx, rail, debits((c.sender, c.asset, c.micros) for c in chosen))
+    return Claim(
+        groups=[[claimed[item.item_id] for item in group] for group in groups],
+        unactivated=[key for key in keys if key in positions and not positions[key].activated],
+        next_queue=keys[-1] if len(keys) == max_queues else None,
+    )
+
+
+_OPERATOR_KEYS: list[QueueKey] = [(OPERATOR, asset) for asset in Asset]
+
+
+def _due(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return column.is_(None) | (column <= bindparam("now"))
+
+
+async def _waiting_queues(tx: Tx, start: Place, count: int, now: datetime) -> list[QueueKey]:
+    """The next queues whose head waits to be claimed. What is BLOCKED holds nobody up and is passed over."""
+    head = (_i.sender, _i.asset, _i.state, _i.not_before)
+    in_queue_order = select(*head).where(OPEN, _i.state != ItemState.BLOCKED)
+    in_queue_order = in_queue_order.order_by(_i.sender, _i.asset, *_QUEUE_ORDER).limit(1)
+    after_start = tuple_(_i.sender, _i.asset) > tuple_(bindparam("sender"), bindparam("asset"))
+    heads = select(*in_queue_order.where(after_start).subquery().c).cte("heads", recursive=True)
+    after_last = tuple_(_i.sender, _i.asset) > tuple_(heads.c.sender, heads.c.asset)
+    following = in_queue_order.where(after_last).lateral("following")
+    heads = heads.union_all(select(*following.c).select_from(heads.join(following, literal(True))))
+    waiting = select(heads.c.sender, heads.c.asset).where(heads.c.state == ItemState.PENDING, _due(heads.c.not_before))
+    rows = await tx.execute(waiting.limit(count), {"sender": start[0], "asset": start[1], "now": now})
+    return [(row[0], Asset(row[1])) for row in rows]
+
+
+async def _prefixes(tx: Tx, keys: Sequence[QueueKey], count: int, now: datetime) -> list[list[Candidate]]:
+    """The first items of each queue, up to the first that may not go now."""
+    if not keys:
+        return []
+    given = GivenRows(_i.sender, _i.asset)
+    queue = (
+        select(*CANDIDATE)
+        .where(OPEN, _i.state != ItemState.BLOCKED, _i.sender == given.c.sender, _i.asset == given.c.asset)
+        .order_by(*_QUEUE_ORDER)
+        .limit(count)
+        .lateral("queue")
+    )
+    ordered = (queue.c.sender, queue.c.asset, queue.c.sender_seq, queue.c.position, queue.c.id)
+    statement = select(queue).select_from(given.table.join(queue, literal(True))).order_by(*ordered)
+    rows = await tx.execute(statement, given.bind(keys))
+    found = {
+        (sender, Asset(asset)): list(_ready_prefix(items, now))
+        for (sender, asset), items in groupby(rows, key=lambda row: (row.sender, row.asset))
+    }
+    return [found[key] for key in keys if found.get(key)]
+
+
+def _ready_prefix(rows: Iterable[Any], now: datetime) -> Iterable[Candidate]:
+    for row in rows:
+        if row.state != ItemState.PENDING or (row.not_before is not None and row.not_before > now):
+            return
+        yield candidate(row)
+
+
+async def _operator_items(tx: Tx, locked: Collection[QueueKey], count: int, now: datetime) -> list[list[Candidate]]:
+    """The operator's own items, oldest first: exempt from the order of queues (money rule 9)."""
+    assets = sorted(asset for holder, asset in locked if holder == OPERATOR)
+    if not assets:
+        return []
+    statement = (
+        select(*CANDIDATE)
+        .where(OPEN, _i.sender == OPERATOR, _i.asset.in_(assets), _i.state == ItemState.PENDING, _due(_i.not_before))
+        .order_by(_i.id)
+        .limit(count)
+    )
+    return [[candidate(row)] for row in await tx.execute(statement, {"now": now})]
+
+
+async def _lease(tx: Tx, chosen: Sequence[Candidate], until: datetime) -> dict[ItemId, ClaimedItem]:
+    if not chosen:
+        return {}
+    statement = (
+        update(settlement_items)
+        .where(ids_given())
+        .values(state=ItemState.CLAIMED, lease_token=_i.lease_token + 1, lease_until=until, reason="")
+        .returning(_i.id, _i.lease_token, _i.transaction_id)
+    )
+    by_id = {item.item_id: item for item in chosen}
+    rows = await tx.execute(statement, {"ids": list(by_id)})
+    return {row[0]: ClaimedItem(by_id[row[0]], row[1], row[2]) for row in rows}
