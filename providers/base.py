@@ -396,6 +396,10 @@ class ChainReader(Protocol):
         """What the operator may move of each holder's, at that block or at the finalized head."""
         ...
 
+    async def may_receive(self, addresses: Sequence[str], asset: Asset) -> dict[str, bool]:
+        """Whether the token's policy lets each address receive, at the finalized head."""
+        ...
+
     async def evidence_of_death(
         self, reference: str, *, holdings: Sequence[Holding], at_block: int | None = None
     ) -> DeathEvidence:

@@ -41,6 +41,10 @@ class SimulatedReader:
         self._expect(block)
         return {holder: self._chain.state.allowances.at(Holding(holder, asset), block) for holder in holders}
 
+    async def may_receive(self, addresses: Sequence[str], asset: Asset) -> dict[str, bool]:
+        self._height()
+        return {address: address not in self._chain.state.forbidden for address in addresses}
+
     async def evidence_of_death(
         self, reference: str, *, holdings: Sequence[Holding], at_block: int | None = None
     ) -> DeathEvidence:

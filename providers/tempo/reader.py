@@ -67,11 +67,22 @@ class TempoReader:
         answers = await self._endpoints.read(lambda endpoint: _ask_all(endpoint, calls))
         return {holder: int(answer, 16) for holder, answer in zip(holders, answers, strict=True)}
 
+    async def may_receive(self, addresses: Sequence[str], asset: Asset) -> dict[str, bool]:
+        return await self._endpoints.read(lambda endpoint: self._receivers(endpoint, addresses, asset))
+
     async def evidence_of_death(
         self, reference: str, *, holdings: Sequence[Holding], at_block: int | None = None
     ) -> DeathEvidence:
         number = (await self._endpoints.head()).number if at_block is None else at_block
         return await self._endpoints.read(lambda endpoint: self._evidence_of(endpoint, reference, holdings, number))
+
+    async def _receivers(self, endpoint: Endpoint, addresses: Sequence[str], asset: Asset) -> dict[str, bool]:
+        """A token names its policy, and the registry knows whom that lets receive."""
+        token, registry = self._tokens.address(asset), contracts.TIP403_REGISTRY
+        policy = int(await _ask(endpoint, *_view(token, contracts.pack("transferPolicyId()"), "finalized")), 16)
+        asked = [contracts.pack("isAuthorizedRecipient(uint64,address)", policy, address) for address in addresses]
+        answers = await _ask_all(endpoint, [_view(registry, data, "finalized") for data in asked])
+        return {address: int(answer, 16) == 1 for address, answer in zip(addresses, answers, strict=True)}
 
     async def _evidence_of(
         self, endpoint: Endpoint, reference: str, holdings: Sequence[Holding], number: int

@@ -201,6 +201,16 @@ async def test_a_forbidden_recipient_is_isolated_and_the_rest_settles(world: Wor
     assert other_way.blocked == "source"
 
 
+async def test_a_policy_is_known_before_anything_is_held(world: World) -> None:
+    """A withdrawal to a forbidden address is refused at once, before money is held for what can never be paid."""
+    allowed, forbidden = await consumers(world, 2)
+    await world.forbid(forbidden.address)
+    await world.next_block()
+    found = await world.reader.may_receive([allowed.address, forbidden.address], Asset.USDB)
+    assert found == {allowed.address: True, forbidden.address: False}
+    assert await world.reader.may_receive([OUTSIDER.address], Asset.USDC) == {OUTSIDER.address: True}
+
+
 async def test_want_of_cover_is_refused_for_now_only(world: World) -> None:
     """Money rule 10: all but the closed list of reasons waits."""
     sender, recipient = await active_consumers(world, 2, micros=UNIT)
