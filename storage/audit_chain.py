@@ -19,9 +19,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.audit import GENESIS, Link, Verification, chain_hash, content_hash
 from domain.identity import is_consumer
-from storage.arrays import columns_of, given_rows
 from storage.audit import lowest_id, made_at
 from storage.database import Tx
+from storage.given import GivenRows
 from storage.schema import audit_chain, audit_chain_heads, audit_log, postings, transactions
 
 CHAIN = "wallet"
@@ -34,6 +34,7 @@ _t = transactions.c
 _p = postings.c
 _SOURCES = (audit_log, transactions)
 _ID_ARRAY = ARRAY(Uuid)
+_LINKS = GivenRows(*_n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,8 @@ async def extend(tx: Tx, *, now: datetime, reach: timedelta, limit: int = CHUNK)
         sequence = end.sequence + 1
         end = Head(sequence, chain_hash(end.hash, sequence, record.content_hash), max(end.cursor_id, record.id))
         links.append((sequence, record.origin, record.id, record.consumer_id, record.content_hash, end.hash))
-    names = tuple(_n.keys())
-    added = insert(audit_chain).from_select(list(names), select(*given_rows(tuple(_n)).c))
-    await tx.execute(added, columns_of(names, links))
+    added = insert(audit_chain).from_select(_n.keys(), select(*_LINKS.c))
+    await tx.execute(added, _LINKS.bind(links))
     moved = update(audit_chain_heads).where(_h.chain == CHAIN)
     await tx.execute(moved.values(sequence=end.sequence, hash=end.hash, cursor_id=end.cursor_id, changed_at=now))
     return len(links)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from storage.database import Tx
@@ -40,6 +40,21 @@ async def record(tx: Tx, row: ProviderHealthRow) -> None:
     }
     statement = upsert(provider_health).values(provider=row.provider, **seen)
     await tx.execute(statement.on_conflict_do_update(index_elements=["provider"], set_=seen))
+
+
+async def set_paused(tx: Tx, provider: str, *, paused: bool) -> bool | None:
+    """Take a provider out of routing or let it work again. Whether that changed anything; None: there is none."""
+    row = (await tx.execute(select(_h.paused).where(_h.provider == provider).with_for_update())).first()
+    if row is None:
+        return None
+    await tx.execute(update(provider_health).where(_h.provider == provider).values(paused=paused))
+    return bool(row.paused != paused)
+
+
+async def is_paused(tx: Tx, provider: str) -> bool:
+    """Whether an operator took the provider out of routing: then no new attempt is made there."""
+    row = (await tx.execute(select(_h.paused).where(_h.provider == provider))).first()
+    return bool(row and row.paused)
 
 
 async def read_all(tx: Tx) -> list[ProviderHealthRow]:

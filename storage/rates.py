@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from storage.database import Tx
 from storage.schema import reference_rates
@@ -21,6 +22,14 @@ class Rate:
 
     micros: int
     quoted_at: datetime
+
+
+async def set_rate(tx: Tx, pair: str, rate: Rate, *, source: str, now: datetime) -> bool:
+    """Make it the pair's rate. False: a rate of a later time is known already, and stays."""
+    values = {"rate_micros": rate.micros, "source": source, "quoted_at": rate.quoted_at, "created_at": now}
+    told = upsert(reference_rates).values(pair=pair, **values)
+    newer = told.on_conflict_do_update(index_elements=["pair"], set_=values, where=_r.quoted_at <= rate.quoted_at)
+    return (await tx.execute(newer.returning(_r.pair))).first() is not None
 
 
 async def read(tx: Tx, pair: str) -> Rate | None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, literal, select, true
+from sqlalchemy import ColumnElement, Select, func, select, true
 
 from domain.errors import TransactionNotFound
 from domain.identity import ItemId, TransactionId
@@ -73,8 +73,13 @@ async def get(tx: Tx, transaction_id: UUID, *, party: UUID | None = None) -> Rec
     row = (await tx.execute(select(transactions).where(_t.id == transaction_id))).first()
     if row is None or (party is not None and party not in (row.consumer_id, row.counterparty_id)):
         raise TransactionNotFound()
-    receipts = tuple([_receipt(found) for found in await tx.execute(_receipts(transaction_id))])
-    return Recorded(_transaction(row), row.created_at, tuple(receipt.state for receipt in receipts), receipts)
+    found = tuple(_receipt(item) for item in await tx.execute(_receipts(_i.transaction_id == transaction_id)))
+    return Recorded(_transaction(row), row.created_at, tuple(receipt.state for receipt in found), found)
+
+
+async def receipts(tx: Tx, item_ids: Collection[UUID]) -> list[Receipt]:
+    """The receipts of these items."""
+    return [_receipt(row) for row in await tx.execute(_receipts(_i.id.in_(sorted(item_ids))))]
 
 
 async def find(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Recorded]:
@@ -105,8 +110,8 @@ def _transaction(row: Any) -> Transaction:
     )
 
 
-def _receipts(transaction_id: UUID) -> Select[Any]:
-    """The items of a transaction in their order, each with its attempt and with how often it was tried."""
+def _receipts(wanted: ColumnElement[bool]) -> Select[Any]:
+    """Items in the order of their transaction, each with its attempt and with how often it was tried."""
     carried, other, tried = attempt_items.c, attempt_items.alias("other"), attempt_items.alias("tried")
     attempted = settlement_attempts.alias("attempted")
     shared_by = select(func.count()).select_from(other).where(other.c.attempt_id == _a.id).scalar_subquery()
@@ -124,7 +129,7 @@ def _receipts(transaction_id: UUID) -> Select[Any]:
     attempt = (_a.provider, _a.rail, _a.reference, _a.fee_asset, _a.fee_micros, carried.call_index)
     columns = (*settlement_items.c, *attempt, shared_by.label("shared_by"), tries.c.count.label("tries"))
     statement = select(*columns, tries.c.first_at).select_from(joined)
-    return statement.where(_i.transaction_id == literal(transaction_id)).order_by(_i.position, _i.id)
+    return statement.where(wanted).order_by(_i.position, _i.id)
 
 
 def _receipt(row: Any) -> Receipt:
