@@ -38,9 +38,10 @@ def request_key(*, caller: str, request_id: str) -> UUID:
     """The ledger's key for a caller's request id.
 
     `caller` is "consumer", "service:<name>", "operator:<name>" or "worker:<name>". Deriving the key from both keeps a
-    service's ids apart from the consumer's own (money rule 22) in one column that is unique for ever.
+    service's ids apart from the consumer's own (money rule 22) in one column that is unique for ever. A UUID is a
+    number, so whether its digits are written large or small makes no other id.
     """
-    return uuid5(_REQUEST_KEYS, f"{caller}/{request_id}")
+    return uuid5(_REQUEST_KEYS, f"{caller}/{request_id.lower()}")
 
 
 def body_hash(method: str, *fields: str | int) -> bytes:

@@ -87,16 +87,20 @@ async def first_since(tx: Tx, consumer: UUID, versions: Versions, time: datetime
 def _halving() -> Select[Any]:
     """A binary search for each asset, one probe of the primary key at each step."""
     given = given_rows((_e.asset, _BELOW))
-    one = literal(1, BigInteger)
-    search = select(given.c.asset, one.label("low"), (given.c.below + 1).label("high")).cte("search", recursive=True)
-    middle = select(((search.c.low + search.c.high) / 2).label("version")).lateral("middle")
-    probe = select(_e.created_at < bindparam("time")).where(
-        _e.consumer_id == bindparam("consumer"), _e.asset == search.c.asset, _e.version == middle.c.version
+    first = literal(1, BigInteger)
+    search = select(given.c.asset, first.label("low"), (given.c.below + 1).label("high")).cte("search", recursive=True)
+    middle = (search.c.low + search.c.high) // 2
+    probe = (
+        select(_e.created_at < bindparam("time"))
+        .where(_e.consumer_id == bindparam("consumer"), _e.asset == search.c.asset, _e.version == middle)
+        .correlate(search)
+        .scalar_subquery()
     )
-    older = select(func.coalesce(probe.scalar_subquery(), true()).label("than_time")).lateral("older")
-    low = case((older.c.than_time, middle.c.version + 1), else_=search.c.low)
-    high = case((older.c.than_time, search.c.high), else_=middle.c.version)
-    step = select(search.c.asset, low, high).select_from(search.join(middle, true()).join(older, true()))
+    # An entry that is not there any more was older than all that are.
+    older = select(func.coalesce(probe, true()).label("than_time")).correlate(search).lateral("older")
+    low = case((older.c.than_time, middle + 1), else_=search.c.low)
+    high = case((older.c.than_time, search.c.high), else_=middle)
+    step = select(search.c.asset, low, high).select_from(search.join(older, true()))
     search = search.union_all(step.where(search.c.low < search.c.high))
     return select(search.c.asset, search.c.low).where(search.c.low >= search.c.high)
 

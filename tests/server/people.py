@@ -6,15 +6,22 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from domain.money import Asset
 from monay.wallet.v1.consumer_pb2 import OnboardRequest
 from monay.wallet.v1.money_pb2 import Balance, GetBalanceRequest, Money
 from monay.wallet.v1.transfer_pb2 import Recipient, TransferRequest, TransferResponse
-from tests.books import Books, books_of, deposit
+from sandbox.postgres import Postgres
+from tests.books import Books, audit, books_of, deposit
 
-from .conftest import Metadata, Wallet, consumer, service
+from .conftest import Metadata, Wallet, consumer, fill_pool, service, serving, wallet_settings
+
+_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,7 @@ class Person:
     id: uuid.UUID
     email: str
     phone: str
+    handle: str
     token: Metadata
 
 
@@ -35,16 +43,22 @@ class Town:
     books: Books
 
     async def settle_in(self, name: str, *, usdc: int = 0, **assets: int) -> Person:
-        """Onboard somebody and deposit money for them."""
-        number = uuid.uuid4().int % 10_000_000
-        email, phone = f"{name}@example.com", f"+1415{number:07}"
+        """Onboard somebody and deposit money for them. Everybody is a different person, whatever the name."""
+        number = next(_numbers)
+        email, phone, handle = f"{name}-{number}@example.com", f"+1415{5_550_000 + number}", f"{name}_{number}"
         request = OnboardRequest(email=email, phone=phone, full_name=name.title())
         answer = await self.wallet.consumers.Onboard(request, metadata=service())
-        person = Person(uuid.UUID(answer.consumer.id), email, phone, consumer(answer.consumer.id))
+        person = Person(uuid.UUID(answer.consumer.id), email, phone, handle, consumer(answer.consumer.id))
         for asset, micros in {"USDC": usdc, **assets}.items():
             if micros:
                 await self.books.apply(deposit(person.id, micros, asset=Asset(asset)))
         return person
+
+    async def name(self, person: Person) -> None:
+        """Give somebody their handle."""
+        await self.books.execute(
+            "UPDATE consumers SET handle = :handle WHERE id = :id", handle=person.handle, id=person.id
+        )
 
     async def pay(
         self, sender: Person, recipient: Person, micros: int, *, asset: str = "USDC", **fields: Any
@@ -63,9 +77,25 @@ class Town:
 
 @asynccontextmanager
 async def town_of(wallet: Wallet) -> AsyncIterator[Town]:
-    """The town around a running server, with a ledger writer of its own for the deposits."""
+    """The town around a running server, with a ledger writer of its own for the deposits; audited at the end."""
     async with books_of(wallet.settings.database_url.get_secret_value()) as books:
         yield Town(wallet, books)
+        await audit(books.engine)
+
+
+@asynccontextmanager
+async def new_town(postgres: Postgres, template: str, folder: Path, **settings: Any) -> AsyncIterator[Town]:
+    """A server on a database of its own, for all tests of a module: one for each test would take most of the time."""
+    name = f"town_{next(_numbers)}"
+    with psycopg.connect(postgres.database_url("postgres"), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE {name} TEMPLATE "{template}"'.encode())
+        try:
+            chosen = wallet_settings(postgres.database_url(name), folder, **settings)
+            await fill_pool(chosen, 200)
+            async with serving(chosen) as wallet, town_of(wallet) as town:
+                yield town
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def transfer(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.rpc import error_details_pb2
 
 from domain.limits import DAILY_LIMIT_MICROS
@@ -17,25 +19,29 @@ from monay.wallet.v1 import transaction_pb2
 from monay.wallet.v1.consumer_pb2 import GetLimitsRequest
 from monay.wallet.v1.transaction_pb2 import GetTransactionRequest, Transaction
 from monay.wallet.v1.transfer_pb2 import Recipient, TransferRequest
-from tests.books import DOLLAR, FEE, audit
+from sandbox.postgres import Postgres
+from tests.books import DOLLAR, FEE
 
-from .conftest import Metadata, Wallet, consumer, refused, service
-from .people import Person, Town, town_of, transfer
+from .conftest import Metadata, consumer, refused, service
+from .people import Person, Town, new_town, transfer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def town(wallet: Wallet) -> AsyncIterator[Town]:
-    async with town_of(wallet) as town:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def town(
+    postgres: Postgres, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Town]:
+    async with new_town(postgres, migrated_template, tmp_path_factory.mktemp("town")) as town:
         yield town
-        await audit(town.books.engine)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def ann(town: Town) -> Person:
     return await town.settle_in("ann", usdc=100 * DOLLAR)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def bob(town: Town) -> Person:
     return await town.settle_in("bob")
 
@@ -81,8 +87,8 @@ async def test_the_recipient_has_the_money_when_the_call_returns(town: Town, ann
         lambda bob: Recipient(email=bob.email.upper()),
         lambda bob: Recipient(phone=bob.phone),
         lambda bob: Recipient(phone=f"{bob.phone[:2]} ({bob.phone[2:5]}) {bob.phone[5:8]}-{bob.phone[8:]}"),
-        lambda bob: Recipient(handle="@Bobby"),
-        lambda bob: Recipient(handle="bobby"),
+        lambda bob: Recipient(handle=f"@{bob.handle.title()}"),
+        lambda bob: Recipient(handle=bob.handle),
         lambda bob: Recipient(consumer_id=str(bob.id).upper()),
     ],
 )
@@ -90,7 +96,7 @@ async def test_a_recipient_is_found_by_whatever_the_sender_knows(
     town: Town, ann: Person, bob: Person, named: Callable[[Person], Recipient]
 ) -> None:
     """People know a friend's number or name, and write both in many ways."""
-    await town.books.execute("UPDATE consumers SET handle = 'bobby' WHERE id = :id", id=bob.id)
+    await town.name(bob)
     await town.wallet.consumers.Transfer(transfer(named(bob), DOLLAR), metadata=ann.token)
     assert (await town.balance(bob)).available_micros == DOLLAR
 
@@ -241,15 +247,15 @@ async def test_rule_22_a_replay_gets_the_first_answer_and_moves_nothing(town: To
 
 async def test_rule_22_a_replay_is_answered_though_the_handle_is_gone(town: Town, ann: Person, bob: Person) -> None:
     """What the sender knew then may point at nobody now, or at a stranger: the money went where it went."""
-    await town.books.execute("UPDATE consumers SET handle = 'bobby' WHERE id = :id", id=bob.id)
-    request = transfer(Recipient(handle="bobby"), 5 * DOLLAR)
+    await town.name(bob)
+    request = transfer(Recipient(handle=bob.handle), 5 * DOLLAR)
     await town.wallet.consumers.Transfer(request, metadata=ann.token)
     await town.books.execute("UPDATE consumers SET handle = NULL WHERE id = :id", id=bob.id)
     again = await town.wallet.consumers.Transfer(request, metadata=ann.token)
     assert again.replayed
     assert again.transaction.counterparty.consumer_id == str(bob.id)
     carol = await town.settle_in("carol")
-    await town.books.execute("UPDATE consumers SET handle = 'bobby' WHERE id = :id", id=carol.id)
+    await town.name(replace(carol, handle=bob.handle))
     again = await town.wallet.consumers.Transfer(request, metadata=ann.token)
     assert again.transaction.counterparty.consumer_id == str(bob.id)
     assert (await town.balance(carol)).available_micros == 0
@@ -286,10 +292,11 @@ async def test_rule_22_a_definite_refusal_is_remembered_and_others_are_not(
     """Funds and limits are decisions; an unknown recipient or a stale rate may be another story a minute later."""
     poor = transfer(ann.id, DOLLAR)
     assert (await refused(town.wallet.consumers.Transfer(poor, metadata=bob.token))).reason == "INSUFFICIENT_FUNDS"
-    early = transfer(Recipient(email="dora@example.com"), DOLLAR)
+    dora = await town.settle_in("dora")
+    early = transfer(Recipient(handle=dora.handle), DOLLAR)
     assert (await refused(town.wallet.consumers.Transfer(early, metadata=ann.token))).reason == "RECIPIENT_NOT_FOUND"
     await town.pay(ann, bob, 10 * DOLLAR)
-    dora = await town.settle_in("dora")
+    await town.name(dora)
     again = await refused(town.wallet.consumers.Transfer(poor, metadata=bob.token))
     assert (again.reason, again.metadata["available_micros"]) == ("INSUFFICIENT_FUNDS", "0")
     await town.wallet.consumers.Transfer(early, metadata=ann.token)
