@@ -23,6 +23,7 @@ from domain.ledger import (
     CustodyChange,
     ItemTransition,
     Posting,
+    RecordTransition,
     Transaction,
     TransactionKind,
     available,
@@ -30,6 +31,7 @@ from domain.ledger import (
 )
 from domain.money import Asset
 from domain.settlement import IN_FLIGHT, AttemptState, ItemState, Rail, retry_after
+from domain.withdrawals import Withdrawal, posted
 from providers.base import Block, FeeLog, Receipt, TransferLog
 from storage.attempts import Attempt
 from storage.cursors import Cursor
@@ -45,6 +47,7 @@ class Known:
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
     items: Mapping[ItemId, StoredItem] = field(default_factory=dict)
     carried: Mapping[AttemptId, list[StoredItem]] = field(default_factory=dict)
+    withdrawals: Mapping[ItemId, Withdrawal] = field(default_factory=dict)
     blocks: Mapping[int, Block] = field(default_factory=dict)
 
 
@@ -64,6 +67,7 @@ class BlockRange:
     attempts: dict[str, AttemptOutcome] = field(default_factory=dict)
     logs: list[ConsumedLog] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
+    records: list[RecordTransition] = field(default_factory=list)
     tainted: set[str] = field(default_factory=set)
     settled: set[ItemId] = field(default_factory=set)
     fees: dict[tuple[HolderId, Asset], int] = field(default_factory=dict)
@@ -133,6 +137,17 @@ class BlockRange:
         self.attempts[event.transaction_hash] = AttemptOutcome(
             attempt_id=attempt.id, state=AttemptState.CONFIRMED, at=event.block_time
         )
+        withdrawal = self.known.withdrawals.get(item.item_id)
+        if withdrawal is not None:
+            self._post(withdrawal, at=event.block_time)
+
+    def _post(self, withdrawal: Withdrawal, *, at: datetime) -> None:
+        """The money has left for good, and with it the ledger's hold: from here on the item counts (rule 16)."""
+        transaction_id = TransactionId(self.entropy.uuid7())
+        end = posted(withdrawal, transaction_id=transaction_id, caller="worker:watcher", at=at)
+        self.transactions.append(end.transaction)
+        self.postings.append(end.postings)
+        self.records.append(end.transition)
 
     def _book_outside(self, event: TransferLog, transfer: Transfer, kind: Meaning) -> None:
         """Money that came from outside, or left the float by hand."""
@@ -256,6 +271,7 @@ class BlockRange:
             attempts=tuple(self.attempts.values()),
             logs=tuple(self.logs),
             breaks=tuple(self.breaks),
+            record_transitions=tuple(self.records),
             tainted=tuple(sorted(self.tainted)),
             cursor=CursorMove(
                 chain=self.chain,

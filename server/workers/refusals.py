@@ -3,7 +3,7 @@
 A passing reason (a paused token, a short allowance) sends the item back to its queue for a while. Of the permanent ones
 there is a closed list (money rule 10), and even those never reverse what the ledger says: whatever can still move,
 moves between the other end and the operator, and what cannot is kept as a BLOCKED item that every equation counts,
-until people decide.
+until people decide. Of a withdrawal the ledger has only said that it is held, so there the hold is released.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import structlog
 
 from domain.clock import Clock, Entropy
 from domain.errors import Overloaded
-from domain.identity import OPERATOR, HolderId, ItemId, is_consumer
+from domain.identity import OPERATOR, HolderId, ItemId, TransactionId, is_consumer
 from domain.ledger import Break, Command, CustodyChange, ItemTransition, NewItem
 from domain.settlement import ItemState, QueueKey, Rail, retry_after
+from domain.withdrawals import Withdrawal, released
 from providers.base import Preparation, Refusal, RefusalReason, Retryable, SigningRefused
 from server.ledger_writer import LedgerWriter
-from storage import custody, settlements
+from storage import custody, settlements, withdrawals
 from storage.database import Engine
 from storage.settlements import ClaimedItem, Release
 
@@ -47,10 +48,15 @@ class Refusals:
         releases = [_back_in_queue(claimed[refusal.item_id], refusal, now) for refusal in passing]
         releases += [Release(item, "waits behind another item", failed=False) for item in deferred]
         await self._give_back(releases, without_allowance=_without_allowance(passing, claimed))
-        for refusal in refusals:
-            if refusal.permanent:
-                await self._submit(self._replacement(claimed[refusal.item_id], refusal))
-                log.warning("settlement.operator_steps_in", item_id=str(refusal.item_id), reason=refusal.reason)
+        permanent = [refusal for refusal in refusals if refusal.permanent]
+        holds = await self._holds([refusal.item_id for refusal in permanent])
+        for refusal in permanent:
+            item, withdrawal = claimed[refusal.item_id], holds.get(ItemId(refusal.item_id))
+            await self._submit(
+                self._release(item, refusal, withdrawal) if withdrawal else self._replacement(item, refusal)
+            )
+            step = "settlement.withdrawal_failed" if withdrawal else "settlement.operator_steps_in"
+            log.warning(step, item_id=str(refusal.item_id), reason=refusal.reason)
 
     async def postpone(self, items: Sequence[ClaimedItem], cause: Retryable) -> None:
         """Nothing was signed for these, through no fault of theirs."""
@@ -83,21 +89,51 @@ class Refusals:
 
     # --- permanent reasons --------------------------------------------------------------------------------------------
 
+    async def _holds(self, item_ids: Sequence[UUID]) -> Mapping[ItemId, Withdrawal]:
+        """The withdrawals among these items, whose money is still the consumer's."""
+        if not item_ids:
+            return {}
+        async with self._engine.connect() as tx:
+            return await withdrawals.by_item(tx, item_ids)
+
+    def _release(self, item: ClaimedItem, refusal: Refusal, withdrawal: Withdrawal) -> Command:
+        """A withdrawal that definitely cannot happen: the hold and the day's limit are given back (money rule 11)."""
+        reason, now = f"{refusal.reason} at block {refusal.at_block}", self._clock.now()
+        transaction_id = TransactionId(self._entropy.uuid7())
+        end = released(withdrawal, transaction_id=transaction_id, caller="worker:settlement", reason=reason, at=now)
+        return Command(
+            transactions=(end.transaction,),
+            postings=(end.postings,),
+            record_transitions=(end.transition,),
+            limit_return=end.limit_return,
+            transitions=(self._ended(item, ItemState.FAILED, reason, now),),
+            custody=(self._freed(item),),
+        )
+
     def _replacement(self, item: ClaimedItem, refusal: Refusal) -> Command:
         """A transfer that can never settle as planned (money rule 10). The ledger's side of it is not touched."""
         candidate = item.candidate
         between_consumers = is_consumer(candidate.sender) and is_consumer(candidate.recipient)
-        transition = ItemTransition(
-            item_id=candidate.item_id,
+        reason = f"{refusal.reason} at block {refusal.at_block}"
+        if not between_consumers:
+            blocked = self._ended(item, ItemState.BLOCKED, reason, None)
+            return Command(transitions=(blocked,), custody=(self._freed(item),))
+        failed = self._ended(item, ItemState.FAILED, reason, self._clock.now())
+        return Command(transitions=(failed,), custody=(self._freed(item),), items=self._stand_ins(item, refusal))
+
+    def _ended(self, item: ClaimedItem, state: ItemState, reason: str, at: datetime | None) -> ItemTransition:
+        return ItemTransition(
+            item_id=item.candidate.item_id,
             expected=frozenset({ItemState.CLAIMED}),
-            state=ItemState.FAILED if between_consumers else ItemState.BLOCKED,
+            state=state,
             lease_token=item.token,
-            reason=f"{refusal.reason} at block {refusal.at_block}",
-            at=self._clock.now() if between_consumers else None,
+            reason=reason,
+            at=at,
         )
-        freed = CustodyChange(candidate.sender, self._rail, candidate.asset, 0, -candidate.micros)
-        items = self._stand_ins(item, refusal) if between_consumers else ()
-        return Command(transitions=(transition,), custody=(freed,), items=items)
+
+    def _freed(self, item: ClaimedItem) -> CustodyChange:
+        candidate = item.candidate
+        return CustodyChange(candidate.sender, self._rail, candidate.asset, 0, -candidate.micros)
 
     def _stand_ins(self, item: ClaimedItem, refusal: Refusal) -> tuple[NewItem, NewItem]:
         """By way of the operator. Without a blocked end there would be no reason for it, so one half is BLOCKED."""

@@ -19,13 +19,14 @@ import structlog
 
 from domain.clock import Clock, Entropy
 from domain.errors import Overloaded, StateConflict
+from domain.identity import OUTSIDE
 from domain.ledger import Applied, Command
 from domain.settlement import Rail
 from providers.base import Block, ChainChanged, ChainReader, Head, ProviderUnavailable, Receipt
 from server.ledger_writer import LedgerWriter
 from server.workers.block_range import BlockRange, Known
 from server.workers.opening import floats_at, opening
-from storage import attempts, cursors, custody, settlements
+from storage import attempts, cursors, custody, settlements, withdrawals
 from storage.cursors import NOT_OPENED, Cursor
 from storage.database import Engine
 
@@ -191,8 +192,10 @@ class Watcher:
             holders = await custody.holders_of(tx, addresses)
             ours = await attempts.by_reference(tx, hashes)
             carried = await settlements.items_of_attempts(tx, [attempt.id for attempt in ours.values()])
-        items = {item.candidate.item_id: item for group in carried.values() for item in group}
-        return Known(holders, ours, items, carried, {block.number: block for block in blocks})
+            items = {item.candidate.item_id: item for group in carried.values() for item in group}
+            outgoing = [item.candidate.item_id for item in items.values() if item.candidate.recipient == OUTSIDE]
+            holds = await withdrawals.by_item(tx, outgoing)
+        return Known(holders, ours, items, carried, holds, {block.number: block for block in blocks})
 
     async def _failed_receipts(self, blocks: Sequence[Block], draft: BlockRange) -> list[Receipt]:
         """Attempts that paid their fee in this range but moved nothing: their receipts say status 0."""
