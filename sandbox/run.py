@@ -111,8 +111,6 @@ def token_settings(settings: Settings) -> Settings:
         "TEMPO_TOKENS": ",".join(f"{asset}={address}" for asset, address in seeded.tokens.items()),
         "TEMPO_CHAIN_ID": str(seeded.chain_id),
         "TEMPO_FAUCET_KEY": f"0x{seeded.outside_key.hex()}",
-        # From the first block on: the operator's float was paid before the server saw the chain.
-        "TEMPO_START_BLOCK": settings.get("TEMPO_START_BLOCK", "0"),
     }
 
 
