@@ -26,8 +26,8 @@ from storage.given import GivenRows
 from storage.schema import attempt_items, settlement_items
 
 _i = settlement_items.c
-OPEN = _i.state.not_in(sorted(FINAL))
-"""What the partial index of the queues holds."""
+OPEN = _i.state.not_in(bindparam("final", sorted(FINAL), expanding=True, literal_execute=True))
+"""What the partial index of the queues holds; written out, or a prepared plan could not use it."""
 
 CANDIDATE = (
     _i.id,

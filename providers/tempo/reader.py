@@ -58,8 +58,8 @@ class TempoReader:
     async def balances(self, holders: Sequence[str], asset: Asset, *, at_block: int) -> dict[str, int]:
         token, block = self._tokens.address(asset), hex(at_block)
         calls = [_view(token, contracts.balance_of(holder), block) for holder in holders]
-        answers = await self._endpoints.read(lambda endpoint: _ask_all(endpoint, calls))
-        return {holder: int(answer, 16) for holder, answer in zip(holders, answers, strict=True)}
+        balances = await self._endpoints.read(lambda endpoint: _ask_balances(endpoint, calls))
+        return dict(zip(holders, balances, strict=True))
 
     async def allowances(self, holders: Sequence[str], asset: Asset, *, at_block: int | None = None) -> dict[str, int]:
         token, block = self._tokens.address(asset), "finalized" if at_block is None else hex(at_block)
@@ -233,11 +233,23 @@ async def _ask(endpoint: Endpoint, method: str, params: list[Any]) -> Any:
 
 
 async def _ask_all(endpoint: Endpoint, calls: Sequence[Call]) -> list[Any]:
+    return [_definite(answer, endpoint) for answer in await endpoint.batch(calls)]
+
+
+async def _ask_balances(endpoint: Endpoint, calls: Sequence[Call]) -> list[int]:
+    """Nobody holds anything of a token that did not exist yet at the block asked about."""
     answers = await endpoint.batch(calls)
-    for answer in answers:
-        if isinstance(answer, RpcError):
-            raise ProviderUnavailable(f"{endpoint.name}: {answer}")
-    return answers
+    return [0 if _says_no_token(answer) else int(_definite(answer, endpoint), 16) for answer in answers]
+
+
+def _says_no_token(answer: Any) -> bool:
+    return isinstance(answer, RpcError) and answer.data == "0x" + contracts.selector("Uninitialized()").hex()
+
+
+def _definite(answer: Any, endpoint: Endpoint) -> Any:
+    if isinstance(answer, RpcError):
+        raise ProviderUnavailable(f"{endpoint.name}: {answer}")
+    return answer
 
 
 def _known(answer: Any, endpoint: Endpoint) -> Any:

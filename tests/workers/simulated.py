@@ -11,7 +11,9 @@ from uuid import UUID
 from domain.identity import ConsumerId
 from domain.money import Asset
 from domain.settlement import Rail
+from providers.base import Holding
 from providers.simulated import SimulatedChain, SimulatedConfig, SimulatedRail, connect
+from providers.simulated.state import UNLIMITED
 from server.workers.settlement import SettlementPace
 from storage import custody
 from tests.providers.worlds import ManualClock, SeededEntropy
@@ -63,7 +65,8 @@ class SimulatedHouse:
         for consumer in consumers:
             found = await self.house.address(consumer)
             for asset in Asset:
-                self.chain.allow(found.address, asset)
+                allowance = Holding(found.address, asset)
+                self.chain.state.allowances.set(allowance, UNLIMITED, at_block=self.chain.height)
         async with self.house.engine.begin() as tx:
             keys = [(consumer, asset) for consumer in consumers for asset in Asset]
             await custody.mark_activated(tx, Rail.TEMPO, keys)
