@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, func, select, tuple_, update
 from domain.adjustments import refuse_unless_at_rest
 from domain.errors import SettlementNotFound, SettlementNotRetryable
 from domain.identity import AttemptId, HolderId
+from domain.money import Asset, Money
 from domain.settlement import AttemptState, ItemState
 from storage import transactions
 from storage.database import Tx
@@ -172,3 +173,10 @@ def _attempt(row: Any) -> AttemptRead:
         signed_at=row.signed_at,
         broadcast_at=row.broadcast_at,
     )
+
+
+async def going_out(tx: Tx, sender: HolderId) -> Money | None:
+    """Something that the holder has still on its way out, if there is anything."""
+    statement = select(_i.asset, _i.micros).where(OPEN, _i.sender == sender).order_by(_i.asset).limit(1)
+    row = (await tx.execute(statement)).first()
+    return Money(Asset(row.asset), row.micros) if row else None

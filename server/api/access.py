@@ -13,6 +13,7 @@ from uuid import UUID
 
 from google.protobuf.descriptor import MethodDescriptor
 
+from domain.audit import Actor, Role
 from domain.errors import CallerNotAllowed, ConsumerIdRequired, ConsumerNotFound, NotYourWallet, ScopeMissing
 from domain.identity import ConsumerId, is_consumer
 from monay.wallet.v1 import access_pb2
@@ -68,6 +69,13 @@ class Call:
     """The client named none, so the server keeps it."""
     caller: Caller = NOBODY
     wallet: ConsumerId | None = None
+    peer: str = ""
+    """The network address that the call came from."""
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as the audit log names them."""
+        return Actor(self.caller.subject, Role(self.caller.kind), self.peer, self.id)
 
     @property
     def consumer_id(self) -> ConsumerId:

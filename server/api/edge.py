@@ -163,9 +163,9 @@ class Edge:
             call_id = f"{self._call_prefix}-{next(self._call_numbers)}"
         remaining = cast("float | None", context.time_remaining())
         if remaining is None:
-            call = Call(call_id, now + self._default_deadline, deadline_is_ours=True)
+            call = Call(call_id, now + self._default_deadline, deadline_is_ours=True, peer=context.peer())
         else:
-            call = Call(call_id, now + remaining)
+            call = Call(call_id, now + remaining, peer=context.peer())
         context.set_trailing_metadata((("request-id", call_id),))
         return call, token if isinstance(token, str) else None
 
