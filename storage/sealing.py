@@ -78,7 +78,7 @@ class KeyRing:
             raise SealBroken(f"{table}.{column} of {row} is sealed with a key that is not in the ring: {name!r}")
         try:
             return cipher.decrypt(nonce, ciphertext, _place(table, column, row)).decode()
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise SealBroken(f"{table}.{column} of {row} was altered or moved") from None
 
     def key_name(self, sealed: bytes) -> str:
@@ -99,7 +99,8 @@ def _parts(sealed: bytes) -> tuple[str, bytes, bytes]:
         raise SealBroken("a sealed value has an unknown form")
     name_end = 2 + sealed[1]
     nonce_end = name_end + _NONCE_BYTES
-    return sealed[2:name_end].decode(), sealed[name_end:nonce_end], sealed[nonce_end:]
+    name = sealed[2:name_end].decode(errors="replace")
+    return name, sealed[name_end:nonce_end], sealed[nonce_end:]
 
 
 def new_key_file(entropy: Entropy, *, name: str, development: bool = False) -> str:
