@@ -106,13 +106,17 @@ def wallet_settings(database: str, folder: Path, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Wallet]:
+async def serving(settings: Settings, *, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Wallet]:
     """Run the server's own composition until the block ends, then stop it as SIGTERM would."""
     stop = asyncio.Event()
     running = asyncio.create_task(run_api(Arguments(Role.API, 1, 0, False), settings, stop))
     # The first try comes before the server is there; a second's pause after it would be most of a test.
     options = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 50)]
-    async with grpc.aio.insecure_channel(settings.grpc_listen, options=options) as channel:
+    if credentials is None:
+        connection = grpc.aio.insecure_channel(settings.grpc_listen, options=options)
+    else:
+        connection = grpc.aio.secure_channel(settings.grpc_listen, credentials, options=options)
+    async with connection as channel:
         ready = asyncio.create_task(channel.channel_ready())
         await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
         if running.done():
