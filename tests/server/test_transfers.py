@@ -20,6 +20,8 @@ from monay.wallet.v1.consumer_pb2 import GetLimitsRequest
 from monay.wallet.v1.transaction_pb2 import GetTransactionRequest, Transaction
 from monay.wallet.v1.transfer_pb2 import Recipient, TransferRequest
 from sandbox.postgres import Postgres
+from storage import rates
+from storage.rates import EUR_USD, Rate
 from tests.books import DOLLAR, FEE
 
 from .conftest import Metadata, consumer, refused, service
@@ -210,24 +212,29 @@ async def test_a_refusal_for_the_limit_carries_what_get_limits_says(town: Town, 
     assert refusal.detail(error_details_pb2.QuotaFailure).violations
 
 
-async def test_euros_count_at_the_reference_rate_and_only_while_it_is_fresh(town: Town, bob: Person) -> None:
+async def test_euros_count_at_the_reference_rate_and_only_while_it_is_fresh(
+    town: Town, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit in dollars cannot judge euros by a rate of last week: it fails closed, with the rate's age."""
-    ann = await town.settle_in("eva", EURC=2_000 * DOLLAR)
-    quoted_at = datetime.now(UTC)
-    await town.books.execute(
-        "INSERT INTO reference_rates VALUES ('EUR/USD', 1100000, 'test', :at)", at=quoted_at - timedelta(days=2)
-    )
-    stale = await refused(town.pay(ann, bob, 10 * DOLLAR, asset="EURC"))
+    monkeypatch.setattr("server.services.rates.REREAD_SECONDS", 0.0)
+    eva = await town.settle_in("eva", EURC=2_000 * DOLLAR)
+    now = datetime.now(UTC)
+    await _set_rate(town, Rate(1_100_000, now - timedelta(days=2)))
+    stale = await refused(town.pay(eva, bob, 10 * DOLLAR, asset="EURC"))
     assert stale.reason == "RATE_TOO_OLD"
-    assert stale.metadata["rate_time"] == (quoted_at - timedelta(days=2)).isoformat()
-    await town.books.execute("UPDATE reference_rates SET quoted_at = :at", at=quoted_at)
-    await asyncio.sleep(2.1)
-    await town.pay(ann, bob, 10 * DOLLAR, asset="EURC")
-    limits = await town.wallet.consumers.GetLimits(GetLimitsRequest(), metadata=ann.token)
+    assert stale.metadata["rate_time"] == (now - timedelta(days=2)).isoformat()
+    await _set_rate(town, Rate(1_100_000, now))
+    await town.pay(eva, bob, 10 * DOLLAR, asset="EURC")
+    limits = await town.wallet.consumers.GetLimits(GetLimitsRequest(), metadata=eva.token)
     assert limits.used_usd_micros == 11 * DOLLAR
-    over = await refused(town.pay(ann, bob, 900 * DOLLAR, asset="EURC"))
+    over = await refused(town.pay(eva, bob, 900 * DOLLAR, asset="EURC"))
     assert over.reason == "LIMIT_EXCEEDED"
     assert over.metadata["requested_usd_micros"] == str(990 * DOLLAR)
+
+
+async def _set_rate(town: Town, rate: Rate) -> None:
+    async with town.books.engine.begin() as tx:
+        await rates.set_rate(tx, EUR_USD, rate, source="test", now=datetime.now(UTC))
 
 
 # --- request ids ------------------------------------------------------------------------------------------------------
