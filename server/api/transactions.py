@@ -110,7 +110,7 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
         create_time=at,
         effective_time=at,
         settlement_state=_whole_state(recorded),
-        settlements=[_settlement(receipt) for receipt in recorded.receipts],
+        settlements=[settlement(receipt) for receipt in recorded.receipts],
     )
     other = _other(header, viewer)
     if other is not None:
@@ -129,7 +129,8 @@ def _whole_state(recorded: Recorded) -> pb.SettlementState.ValueType:
     return next((proto for state, proto in _STATES.items() if state in states), pb.SETTLEMENT_STATE_NOT_NEEDED)
 
 
-def _settlement(receipt: Receipt) -> pb.Settlement:
+def settlement(receipt: Receipt) -> pb.Settlement:
+    """The receipt of one item."""
     on_chain = receipt.rail == Rail.TEMPO
     proto = pb.Settlement(
         item_id=str(receipt.item_id),
