@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from uuid import UUID
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2_grpc
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -71,11 +72,14 @@ class Wallet:
     settings: Settings
     channel: grpc.aio.Channel
     stop: asyncio.Event
-    stubs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def consumers(self) -> Any:
         return wallet_grpc.ConsumerWalletServiceStub(self.channel)
+
+    @property
+    def health(self) -> Any:
+        return health_pb2_grpc.HealthStub(self.channel)
 
     @property
     def operations(self) -> Any:

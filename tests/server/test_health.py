@@ -10,7 +10,6 @@ import grpc
 import psycopg
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from domain.clock import SystemClock
 from domain.identity import OPERATOR
@@ -30,8 +29,7 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 async def status(wallet: Wallet, name: str) -> int:
-    answer = await HealthStub(wallet.channel).Check(HealthCheckRequest(service=name))  # type: ignore[no-untyped-call]
-    return int(answer.status)
+    return int((await wallet.health.Check(HealthCheckRequest(service=name))).status)
 
 
 async def write(settings: Settings, *, healthy: bool = True, age: timedelta = timedelta()) -> None:
@@ -126,15 +124,17 @@ async def test_a_database_that_goes_away_is_noticed_and_so_is_its_return(
     assert health.reading.database
     name = database.rpartition("/")[2]
     with psycopg.connect(postgres.database_url("postgres"), autocommit=True) as admin:
-        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')  # type: ignore[arg-type]
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         await health.read()
-        assert not health.reading.database
-        assert [row.healthy for row in health.reading.providers] == [False]
-        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')  # type: ignore[arg-type]
+        away = health.reading
+        assert not away.database
+        assert [row.healthy for row in away.providers] == [False]
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         await health.read()
-        assert health.reading.database
-        assert [row.healthy for row in health.reading.providers] == [True]
+        back = health.reading
+        assert back.database
+        assert [row.healthy for row in back.providers] == [True]
     await engine.dispose()
 
 
@@ -148,8 +148,7 @@ async def test_the_cache_is_asked_and_not_believed(valkey: Valkey, redis_url: st
 async def test_watchers_are_told_before_the_server_leaves(settings: Settings) -> None:
     """Load balancers that watch look elsewhere while calls in flight finish, and do not hold the server up."""
     async with serving(settings) as wallet:
-        stub = HealthStub(wallet.channel)  # type: ignore[no-untyped-call]
-        watch = stub.Watch(HealthCheckRequest(service=""))
+        watch = wallet.health.Watch(HealthCheckRequest(service=""))
         assert (await watch.read()).status == SERVING
         wallet.stop.set()
         async with asyncio.timeout(3):

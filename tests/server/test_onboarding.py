@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg
@@ -15,14 +16,20 @@ from monay.wallet.v1.consumer_pb2 import CONSUMER_STATE_ACTIVE, GetConsumerReque
 from .conftest import ENTROPY, Wallet, consumer, fill_pool, refused, service, serving, wallet_settings
 
 
-def request(**changes: object) -> OnboardRequest:
-    values = {"email": "ann@example.com", "phone": "+14155550100", "kyc_level": 1, "full_name": "Ann Lee", **changes}
-    return OnboardRequest(**values)  # type: ignore[arg-type]
+def request(**changes: Any) -> OnboardRequest:
+    values: dict[str, Any] = {
+        "email": "ann@example.com",
+        "phone": "+14155550100",
+        "kyc_level": 1,
+        "full_name": "Ann Lee",
+        **changes,
+    }
+    return OnboardRequest(**values)
 
 
 def rows(wallet: Wallet, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(wallet.settings.database_url.get_secret_value()) as connection:
-        return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+        return connection.execute(statement).fetchall()
 
 
 async def test_a_consumer_has_a_wallet_with_an_address_at_once(wallet: Wallet) -> None:

@@ -12,12 +12,12 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from domain.clock import SystemClock
 from monay.wallet.v1.consumer_pb2 import OnboardRequest
@@ -34,7 +34,7 @@ from .conftest import ENTROPY, ISSUER, SIGNING_KEY, Wallet, consumer, operator, 
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 30
-REPORT = {
+REPORT: dict[str, Any] = {
     "block_number": None,
     "block_hash": "",
     "block_time": None,
@@ -89,7 +89,7 @@ async def until_serving(process: Process, channel: grpc.aio.Channel) -> None:
     while time.monotonic() < deadline:
         assert process.returncode is None, (await process.communicate())[1].decode()
         try:
-            answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=1)  # type: ignore[no-untyped-call]
+            answer = await Wallet(None, channel, asyncio.Event()).health.Check(HealthCheckRequest(), timeout=1)  # type: ignore[arg-type]
             if answer.status == HealthCheckResponse.SERVING:
                 return
         except grpc.aio.AioRpcError:
@@ -248,7 +248,7 @@ async def test_a_supervisors_processes_share_the_port_and_end_together(environme
     async with running(environment, "all", "--workers", "2") as (process, wallet):
         family = children(process)
         assert family.keys() == {"api-0", "api-1", "workers-2"}
-        answered_by = set()
+        answered_by: set[str] = set()
         async with asyncio.timeout(START_SECONDS):
             while len(answered_by) < 2:
                 answered_by.add(await who_answers(environment["GRPC_LISTEN"]))

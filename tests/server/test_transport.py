@@ -107,7 +107,7 @@ async def test_a_database_that_is_away_is_unavailable_and_not_a_fault(
     unknown = GetConsumerRequest(consumer_id=str(ENTROPY.uuid7()))
     async with serving(settings) as wallet:
         with psycopg.connect(postgres.database_url("postgres"), autocommit=True) as admin:
-            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')  # type: ignore[arg-type]
+            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
             for call in (
                 wallet.consumers.Onboard(request, metadata=service()),
@@ -115,7 +115,7 @@ async def test_a_database_that_is_away_is_unavailable_and_not_a_fault(
             ):
                 refusal = await refused(call)
                 assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
-            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')  # type: ignore[arg-type]
+            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         answer = await wallet.consumers.Onboard(request, metadata=service())
         assert answer.consumer.id
 

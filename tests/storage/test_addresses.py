@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import UUID
 
 import pytest
 
@@ -36,10 +35,10 @@ async def test_the_lowest_free_address_comes_first_with_a_holder_of_its_own(engi
     async with engine.begin() as tx:
         taken = [await addresses.take_free(tx) for _ in range(3)]
         assert await addresses.take_free(tx) is None
-    assert [found and found.address for found in taken] == derived
-    holders = {found.holder_id for found in taken if found}
+    assert [found.address for found in taken if found is not None] == derived
+    holders = {found.holder_id for found in taken if found is not None}
     assert len(holders) == 3
-    assert all(isinstance(holder, UUID) and holder.version == 7 for holder in holders)
+    assert {holder.version for holder in holders} == {7}
 
 
 async def test_an_address_taken_by_a_transaction_that_fails_is_free_again(engine: Engine) -> None:
