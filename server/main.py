@@ -23,6 +23,7 @@ from domain.settlement import Rail
 from providers.health import ProviderHealth
 from server.api.balances import Balances
 from server.api.consumers import Consumers
+from server.api.deposits import Deposits
 from server.api.edge import Edge
 from server.api.health import Health
 from server.api.limits import Limits
@@ -33,26 +34,32 @@ from server.api.server import GrpcServer, disabled_names, service_names
 from server.api.tokens import TokenVerifier
 from server.api.transactions import Transactions
 from server.api.transfers import Transfers
+from server.api.withdrawals import Withdrawals
 from server.balance_feed import BalanceFeed
 from server.http import HttpServer
 from server.ledger_writer import LedgerWriter
 from server.process import Arguments, Part, StartRefused, keep_running, read_arguments, require_database, stop_event
+from server.services.deposits import ChainTerms, DepositService
+from server.services.destinations import CHECK_JOB, Destinations
 from server.services.onboarding import OnboardingService
 from server.services.provider_jobs import ProviderJobs
 from server.services.rates import ReferenceRates
 from server.services.recipients import Recipients
+from server.services.routing import Routing
 from server.services.transfers import TransferService
+from server.services.withdrawals import WithdrawalService
 from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
 from server.supervisor import Supervisor
 from server.telemetry import RpcMetrics, configure_logging
 from server.token_keys import ConfiguredKey, KeysUnavailable, PublishedKeys
 from server.workers.chores import AddressPool, FeeSweeper, RollUp
-from server.workers.jobs import JobWorker, faucet_handler, proof_handler
+from server.workers.jobs import JobWorker, destination_handler, faucet_handler, proof_handler
 from server.workers.provider_probe import ProviderProbe
 from server.workers.reconciliation import Reconciliation
 from server.workers.settlement import CHAIN, SettlementPace, SettlementWorker
 from server.workers.watcher import Watcher
 from storage import addresses
+from storage.bank_accounts import BankAccounts
 from storage.cache import Cache
 from storage.consumers import Directory
 from storage.database import create_engine, writing
@@ -125,14 +132,37 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         clock=clock,
         provider_max_age=timedelta(seconds=settings.provider_health_max_age_seconds),
     )
-    directory = Directory(KeyRing.read(settings.sealing_keys(), entropy=entropy))
+    ring = KeyRing.read(settings.sealing_keys(), entropy=entropy)
+    directory, bank_accounts = Directory(ring), BankAccounts(ring)
     jobs = ProviderJobs(engine=engine, clock=clock, entropy=entropy)
+    rates = ReferenceRates(engine=engine, clock=clock, max_age=timedelta(seconds=settings.fx_max_age))
+    routing = Routing(engine=engine, fees=settings.fees, policy=settings.routing, clock=clock)
     transfers = TransferService(
         engine=engine,
         writer=writer,
         recipients=Recipients(engine=engine, directory=directory),
-        rates=ReferenceRates(engine=engine, clock=clock, max_age=timedelta(seconds=settings.fx_max_age)),
+        rates=rates,
         fees=settings.fees,
+        entropy=entropy,
+    )
+    deposits = DepositService(
+        engine=engine,
+        writer=writer,
+        bank_accounts=bank_accounts,
+        routing=routing,
+        terms=ChainTerms(settings.tempo_chain_id, settings.tempo_tokens),
+        clock=clock,
+        entropy=entropy,
+    )
+    withdrawals = WithdrawalService(
+        engine=engine,
+        writer=writer,
+        transfers=transfers,
+        destinations=Destinations(engine=engine, jobs=jobs, clock=clock),
+        bank_accounts=bank_accounts,
+        routing=routing,
+        rates=rates,
+        clock=clock,
         entropy=entropy,
     )
     nouns = [
@@ -144,9 +174,11 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         ),
         Limits(engine=engine),
         Transfers(transfers),
+        Deposits(deposits),
+        Withdrawals(withdrawals),
         Balances(engine=engine, feed=feed, clock=clock),
         Transactions(engine=engine, directory=directory),
-        Providers(engine=engine, health=health),
+        Providers(engine=engine, health=health, routing=routing),
         Proofs(
             engine=engine,
             jobs=jobs,
@@ -227,7 +259,10 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         entropy=entropy,
         interval_seconds=settings.proof_interval_seconds,
     )
-    handlers = {"proof": proof_handler(reconciliation)}
+    handlers = {
+        "proof": proof_handler(reconciliation),
+        CHECK_JOB: destination_handler(engine, rail.reader, clock),
+    }
     if settings.sandbox and rail.faucet is not None:
         handlers["faucet"] = faucet_handler(rail.faucet)
     workers: list[Part] = [

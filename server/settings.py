@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain.clock import SystemClock, SystemEntropy
 from domain.money import Asset
 from domain.pricing import FeeSchedule
+from domain.routing import RoutingPolicy
 from server.token_keys import ConfiguredKey, KeyUnusable
 from storage.sealing import KeyFileUnusable, KeyRing
 
@@ -200,6 +202,14 @@ class Settings(BaseSettings):
             transfer_micros=self.transfer_fee_micros,
             batch_transfer_micros=self.batch_transfer_fee_micros,
             withdrawal_micros=self.withdrawal_fee_micros,
+        )
+
+    @property
+    def routing(self) -> RoutingPolicy:
+        return RoutingPolicy(
+            default_provider=self.consumer_default_provider,
+            fallback_enabled=self.consumer_fallback_enabled,
+            health_max_age=timedelta(seconds=self.provider_health_max_age_seconds),
         )
 
 

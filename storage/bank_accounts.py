@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import delete, select, update
 
 from domain.bank_accounts import BankAccountState, BankDetails
+from domain.errors import BankAccountNotActive, BankAccountNotFound
 from domain.identity import ConsumerId
 from storage.database import Tx
 from storage.schema import bank_accounts
@@ -59,6 +60,15 @@ class BankAccounts:
     async def find(self, tx: Tx, account_id: UUID) -> BankAccount | None:
         row = (await tx.execute(select(bank_accounts).where(_b.id == account_id))).first()
         return self._account(row) if row else None
+
+    async def active(self, tx: Tx, consumer_id: UUID, account_id: UUID) -> BankAccount:
+        """The consumer's account, if money can go there; raises `BankAccountNotFound` or `BankAccountNotActive`."""
+        account = await self.find(tx, account_id)
+        if account is None or account.consumer_id != consumer_id:
+            raise BankAccountNotFound()
+        if account.state is not BankAccountState.ACTIVE:
+            raise BankAccountNotActive(account.state)
+        return account
 
     async def page(self, tx: Tx, consumer_id: UUID, *, before: UUID | None, limit: int) -> list[BankAccount]:
         """A consumer's accounts, newest first."""

@@ -81,6 +81,24 @@ async def mark_activated(tx: Tx, rail: Rail, keys: Collection[QueueKey], *, acti
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands on one rail for a holder."""
+
+    holder: HolderId
+    rail: Rail
+    asset: Asset
+    micros: int
+
+
+async def standing(tx: Tx, holders: Collection[HolderId]) -> list[Standing]:
+    """Everything that stands anywhere for these holders."""
+    columns = (_c.holder_id, _c.rail, _c.asset, _c.micros)
+    found = select(*columns).where(_c.holder_id.in_(sorted(holders)), _c.micros > 0)
+    rows = await tx.execute(found.order_by(_c.holder_id, _c.asset, _c.rail))
+    return [Standing(row.holder_id, Rail(row.rail), Asset(row.asset), row.micros) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
 class TempoAddress:
     """A holder's address on Tempo; `index` is None for the operator's own."""
 

@@ -18,9 +18,10 @@ from sqlalchemy import BigInteger, Column, ColumnElement, Select, and_, bindpara
 
 from domain.ledger import TransactionKind
 from domain.money import Asset
+from domain.withdrawals import WithdrawalState
 from storage.arrays import columns_of, given_rows
 from storage.database import Tx
-from storage.schema import entries, stablecoin_balances, transactions
+from storage.schema import entries, stablecoin_balances, transactions, withdrawals
 
 LOOK_BACK = 10_000
 
@@ -37,6 +38,8 @@ class Filters:
     """Which entries are wanted. None filters nothing."""
 
     kinds: frozenset[TransactionKind]
+    withdrawal_states: frozenset[WithdrawalState] | None = None
+    """Of withdrawals, only those in one of these states."""
     counterparty: UUID | None = None
     batch_id: UUID | None = None
 
@@ -148,6 +151,11 @@ async def _lines(tx: Tx, consumer: UUID, place: Place, windows: Versions, filter
 
 def _wanted(filters: Filters) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = [_e.kind.in_(sorted(filters.kinds))]
+    if filters.withdrawal_states is not None:
+        w = withdrawals.c
+        in_state = (w.transaction_id == _e.transaction_id) & w.state.in_(sorted(filters.withdrawal_states))
+        found = select(literal(1)).select_from(withdrawals).where(in_state).exists()
+        conditions.append((_e.kind != TransactionKind.WITHDRAWAL) | found)
     if filters.counterparty is not None:
         conditions.append(_e.counterparty_id == filters.counterparty)
     if filters.batch_id is not None:

@@ -6,7 +6,7 @@ keys and by the items' index on their transaction, so a read costs the same in a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,8 @@ from domain.ledger import Command, Transaction, TransactionKind
 from domain.money import Asset, Money
 from domain.pricing import share
 from domain.settlement import ItemState
+from domain.withdrawals import Withdrawal
+from storage import withdrawals
 from storage.database import Tx
 from storage.schema import attempt_items, settlement_attempts, settlement_items, transactions
 
@@ -57,15 +59,18 @@ class Recorded:
     states: tuple[ItemState, ...] = ()
     """Of every item, also where the receipts were not asked for."""
     receipts: tuple[Receipt, ...] = ()
+    withdrawal: Withdrawal | None = None
+    """What its hold is for, and what became of it."""
 
 
-def recorded(command: Command, at: datetime) -> Recorded:
+def recorded(command: Command, at: datetime, *, withdrawal: Withdrawal | None = None) -> Recorded:
     """The first transaction of a command that was applied just now, as it would be read back."""
     receipts = tuple(
         Receipt(item_id=item.id, state=item.state, amount=Money(item.asset, item.micros), created_at=at)
         for item in command.items
     )
-    return Recorded(command.transactions[0], at, tuple(receipt.state for receipt in receipts), receipts)
+    states = tuple(receipt.state for receipt in receipts)
+    return Recorded(command.transactions[0], at, states, receipts, withdrawal)
 
 
 async def get(tx: Tx, transaction_id: UUID, *, party: UUID | None = None) -> Recorded:
@@ -74,7 +79,9 @@ async def get(tx: Tx, transaction_id: UUID, *, party: UUID | None = None) -> Rec
     if row is None or (party is not None and party not in (row.consumer_id, row.counterparty_id)):
         raise TransactionNotFound()
     found = tuple(_receipt(item) for item in await tx.execute(_receipts(_i.transaction_id == transaction_id)))
-    return Recorded(_transaction(row), row.created_at, tuple(receipt.state for receipt in found), found)
+    holds = await _holds(tx, [row])
+    states = tuple(receipt.state for receipt in found)
+    return Recorded(_transaction(row), row.created_at, states, found, holds.get(row.id))
 
 
 async def receipts(tx: Tx, item_ids: Collection[UUID]) -> list[Receipt]:
@@ -90,7 +97,16 @@ async def find(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Recorded]:
         select(_i.transaction_id, _i.state).where(_i.transaction_id.in_(sorted(ids)))
     ):
         states.setdefault(transaction_id, []).append(ItemState(state))
-    return {row.id: Recorded(_transaction(row), row.created_at, tuple(states.get(row.id, ()))) for row in rows}
+    holds = await _holds(tx, rows)
+    return {
+        row.id: Recorded(_transaction(row), row.created_at, tuple(states.get(row.id, ())), withdrawal=holds.get(row.id))
+        for row in rows
+    }
+
+
+async def _holds(tx: Tx, rows: Sequence[Any]) -> dict[TransactionId, Withdrawal]:
+    """What those that are withdrawals hold money for."""
+    return await withdrawals.by_transaction(tx, [row.id for row in rows if row.kind == TransactionKind.WITHDRAWAL])
 
 
 def _transaction(row: Any) -> Transaction:

@@ -20,8 +20,10 @@ from monay.wallet.v1.provider_pb2 import (
 from server.api.access import Call, CallerKind
 from server.api.convert import money, timestamp
 from server.api.health import Health
+from server.api.routes import route
+from server.services.routing import Routing
 from storage import custody
-from storage.database import Engine, reading
+from storage.database import Engine, Tx, reading
 from storage.provider_health import ProviderHealthRow
 
 _BREAKERS: dict[str, BreakerState.ValueType] = {
@@ -38,14 +40,18 @@ _RAILS = {"tempo": Rail.TEMPO, "circle": Rail.CIRCLE}
 class Providers:
     """GetProviderStatus, GetHealth."""
 
-    def __init__(self, *, engine: Engine, health: Health) -> None:
+    def __init__(self, *, engine: Engine, health: Health, routing: Routing) -> None:
         self._engine = engine
         self._health = health
+        self._routing = routing
 
     async def get_provider_status(self, _request: GetProviderStatusRequest, call: Call) -> GetProviderStatusResponse:
         rows = self._health.reading.providers
         floats = {} if call.caller.kind is CallerKind.CONSUMER else await self._floats(rows)
-        return GetProviderStatusResponse(providers=[_status(row, floats.get(row.provider, [])) for row in rows])
+        chosen = await self._routing.settlement_routes()
+        routes = {str(asset): route(decision) for asset, decision in chosen.items()}
+        providers = [provider_status(row, floats.get(row.provider, [])) for row in rows]
+        return GetProviderStatusResponse(providers=providers, routes=routes)
 
     async def get_health(self, _request: GetHealthRequest, _call: Call) -> GetHealthResponse:
         reading = self._health.reading
@@ -60,16 +66,19 @@ class Providers:
         )
 
     async def _floats(self, rows: tuple[ProviderHealthRow, ...]) -> dict[str, list[Money]]:
-        floats = {}
         async with reading(self._engine) as tx:
-            for provider in (row.provider for row in rows if row.provider in _RAILS):
-                keys = [(OPERATOR, asset) for asset in _CARRIES[provider]]
-                positions = await custody.positions(tx, _RAILS[provider], keys)
-                floats[provider] = [Money(key[1], positions[key].micros) for key in keys if key in positions]
-        return floats
+            return {row.provider: await float_with(tx, row.provider) for row in rows}
 
 
-def _status(row: ProviderHealthRow, floats: list[Money]) -> ProviderStatus:
+async def float_with(tx: Tx, provider: str) -> list[Money]:
+    """The operator's own money there, asset by asset."""
+    keys = [(OPERATOR, asset) for asset in _CARRIES.get(provider, ())]
+    positions = await custody.positions(tx, _RAILS[provider], keys) if keys else {}
+    return [Money(key[1], positions[key].micros) for key in keys if key in positions]
+
+
+def provider_status(row: ProviderHealthRow, floats: list[Money]) -> ProviderStatus:
+    """One provider, with the float that the caller may see."""
     return ProviderStatus(
         provider=row.provider,
         healthy=row.healthy,

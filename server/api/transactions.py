@@ -9,14 +9,18 @@ from uuid import UUID
 
 from domain.errors import PageTokenInvalid, TransactionNotFound
 from domain.identity import ConsumerId
+from domain.ledger import Applied
 from domain.ledger import Transaction as Header
 from domain.ledger import TransactionKind as Kind
 from domain.money import MAX_MICROS, Asset, Money
 from domain.settlement import ItemState, Rail
+from domain.withdrawals import Withdrawal, WithdrawalState
+from monay.wallet.v1 import money_pb2
 from monay.wallet.v1 import transaction_pb2 as pb
 from server.api import pages
 from server.api.access import Call
-from server.api.convert import money, timestamp
+from server.api.convert import checksummed, money, timestamp
+from server.api.routes import route
 from storage import history, transactions
 from storage.consumers import Directory
 from storage.database import Engine, Tx, reading
@@ -46,6 +50,13 @@ _STATES = {
     ItemState.BROADCAST: pb.SETTLEMENT_STATE_BROADCAST,
     ItemState.CANCELLED: pb.SETTLEMENT_STATE_CANCELLED,
     ItemState.CONFIRMED: pb.SETTLEMENT_STATE_CONFIRMED,
+}
+
+_WITHDRAWAL_STATES = {
+    WithdrawalState.HELD: pb.TRANSACTION_STATE_PENDING,
+    WithdrawalState.COMPLETED: pb.TRANSACTION_STATE_COMPLETED,
+    WithdrawalState.FAILED: pb.TRANSACTION_STATE_FAILED,
+    WithdrawalState.RETURNED: pb.TRANSACTION_STATE_REVERSED,
 }
 
 
@@ -100,7 +111,7 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
     proto = pb.Transaction(
         id=str(header.id),
         kind=_KINDS[header.kind],
-        state=pb.TRANSACTION_STATE_COMPLETED,
+        state=_state(recorded),
         direction=pb.DIRECTION_OUT if own and header.kind is not Kind.DEPOSIT else pb.DIRECTION_IN,
         amount=money(Money(header.asset, header.micros)),
         fee=money(Money(header.asset, header.fee_micros if own else 0)),
@@ -116,7 +127,43 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
     if other is not None:
         proto.counterparty.consumer_id = str(other)
         proto.counterparty.handle = (handles or {}).get(other, "")
+    if recorded.withdrawal is not None:
+        _show_withdrawal(proto, recorded.withdrawal)
     return proto
+
+
+def unrecorded(proto: pb.Transaction, balance: money_pb2.Balance) -> None:
+    """Show an answer without its effect: no id and no time yet, and the balance names the version it rests on."""
+    for field in ("id", "create_time", "effective_time", "settlements"):
+        proto.ClearField(field)
+    balance.version -= 1
+    balance.ClearField("change_time")
+
+
+def balance_after(applied: Applied, asset: Asset) -> money_pb2.Balance:
+    """A balance as a command left it. What is settling is not known here; GetBalance tells it."""
+    return money_pb2.Balance(
+        asset=asset,
+        available_micros=applied.available_after,
+        held_micros=applied.held_after,
+        version=applied.version_after,
+        change_time=timestamp(applied.at),
+    )
+
+
+def _state(recorded: Recorded) -> pb.TransactionState.ValueType:
+    """Most are completed the instant they exist; a withdrawal when its hold has ended."""
+    if recorded.withdrawal is None:
+        return pb.TRANSACTION_STATE_COMPLETED
+    return _WITHDRAWAL_STATES[recorded.withdrawal.state]
+
+
+def _show_withdrawal(proto: pb.Transaction, withdrawal: Withdrawal) -> None:
+    if withdrawal.address is not None:
+        proto.counterparty.address = checksummed(withdrawal.address)
+    else:
+        proto.counterparty.bank_account_id = str(withdrawal.bank_account_id)
+    proto.route.CopyFrom(route(withdrawal.route))
 
 
 def _other(header: Header, viewer: UUID) -> UUID | None:
@@ -158,10 +205,12 @@ def settlement(receipt: Receipt) -> pb.Settlement:
 def _filters(request: pb.ListTransactionsRequest) -> Filters:
     asked = set(request.kinds)
     kinds = frozenset(kind for kind, proto in _KINDS.items() if not asked or proto in asked)
+    withdrawal_states = frozenset(state for state, proto in _WITHDRAWAL_STATES.items() if proto in request.states)
     if request.states and pb.TRANSACTION_STATE_COMPLETED not in request.states:
-        kinds = frozenset()  # Every kind that can be recorded today is completed the instant it exists.
+        kinds &= {Kind.WITHDRAWAL}  # The others are completed the instant they exist.
     return Filters(
         kinds=kinds,
+        withdrawal_states=withdrawal_states if request.states else None,
         counterparty=UUID(request.counterparty_id) if request.counterparty_id else None,
         batch_id=UUID(request.batch_id) if request.batch_id else None,
     )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from domain.money import Asset, Money
-from monay.wallet.v1.money_pb2 import Balance
 from monay.wallet.v1.transfer_pb2 import Recipient as RecipientMessage
 from monay.wallet.v1.transfer_pb2 import TransferRequest, TransferResponse
 from server.api.access import Call
-from server.api.convert import timestamp
-from server.api.transactions import transaction
+from server.api.transactions import balance_after, transaction, unrecorded
 from server.services.recipients import By, Recipient
 from server.services.transfers import TransferOrder, Transferred, TransferService
 
@@ -29,7 +27,10 @@ class Transfers:
             request_id=request.request_id,
         )
         if request.validate_only:
-            return _previewed(_response(order, await self._service.preview(order)))
+            response = _response(order, await self._service.preview(order))
+            if not response.replayed:
+                unrecorded(response.transaction, response.balance)
+            return response
         return _response(order, await self._service.transfer(order, deadline=call.deadline))
 
 
@@ -41,26 +42,5 @@ def recipient(proto: RecipientMessage) -> Recipient:
 
 def _response(order: TransferOrder, done: Transferred) -> TransferResponse:
     shown = transaction(done.recorded, order.sender)
-    return TransferResponse(transaction=shown, fee=shown.fee, balance=_balance(done), replayed=done.applied.replayed)
-
-
-def _balance(done: Transferred) -> Balance:
-    """As the transfer left it. What is settling is not known here; GetBalance tells it."""
-    applied = done.applied
-    return Balance(
-        asset=done.recorded.transaction.asset,
-        available_micros=applied.available_after,
-        held_micros=applied.held_after,
-        version=applied.version_after,
-        change_time=timestamp(applied.at),
-    )
-
-
-def _previewed(response: TransferResponse) -> TransferResponse:
-    """An answer without the effect: nothing has an id or a time yet, and the balance names the version it rests on."""
-    if not response.replayed:
-        for field in ("id", "create_time", "effective_time", "settlements"):
-            response.transaction.ClearField(field)
-        response.balance.version -= 1
-        response.balance.ClearField("change_time")
-    return response
+    balance = balance_after(done.applied, order.amount.asset)
+    return TransferResponse(transaction=shown, fee=shown.fee, balance=balance, replayed=done.applied.replayed)

@@ -100,7 +100,7 @@ class TransferService:
             limit_usd_micros = await self._rates.usd_micros(order.amount)
         except WalletError as refusal:
             return Command(request=request, sender=order.sender, doom=refusal)
-        return self._payment(order, recipient, request, limit_usd_micros)
+        return self.payment(order, recipient, request, limit_usd_micros)
 
     def _request(self, order: TransferOrder) -> Request:
         recipient, amount = order.recipient, order.amount
@@ -108,7 +108,8 @@ class TransferService:
         key = request_key(caller=order.caller, request_id=order.request_id)
         return Request(order.sender, key, body_hash("Transfer", *said), order.request_id)
 
-    def _payment(self, order: TransferOrder, recipient: ConsumerId, request: Request, limit_usd_micros: int) -> Command:
+    def payment(self, order: TransferOrder, recipient: ConsumerId, request: Request, limit_usd_micros: int) -> Command:
+        """The command that pays this recipient, also where it was another rpc that found them."""
         amount, fee = order.amount, self._fees.transfer_fee(order.amount)
         sender = available(order.sender)
         postings = [Posting(sender, available(recipient), amount.asset, amount.micros)]

@@ -11,10 +11,11 @@ import structlog
 
 from domain.clock import Clock
 from domain.money import Asset
-from providers.base import Faucet, ProviderUnavailable
+from providers.base import ChainReader, Faucet, ProviderUnavailable
 from server.workers.reconciliation import Reconciliation
-from storage import provider_jobs
+from storage import destination_checks, provider_jobs
 from storage.database import Engine
+from storage.destination_checks import DestinationCheck
 
 log = structlog.get_logger()
 
@@ -81,6 +82,20 @@ def faucet_handler(faucet: Faucet) -> Handler:
         return {"reference": reference}
 
     return pay
+
+
+def destination_handler(engine: Engine, reader: ChainReader, clock: Clock) -> Handler:
+    """Whether a token's policy lets an address receive: read from the chain, and kept for the next who asks."""
+
+    async def look_up(body: dict[str, Any]) -> dict[str, Any]:
+        asset, address = Asset(body["asset"]), body["address"]
+        allowed = (await reader.may_receive([address], asset))[address]
+        check = DestinationCheck(allowed, clock.now())
+        async with engine.begin() as tx:
+            await destination_checks.record(tx, asset, address, check)
+        return {"allowed": allowed}
+
+    return look_up
 
 
 def proof_handler(reconciliation: Reconciliation) -> Handler:
