@@ -149,7 +149,9 @@ class Edge:
         self._draining = True
         now = asyncio.get_running_loop().time()
         for stream in self._streams:
-            stream.reschedule(now)
+            # One whose token has just run out is ending already.
+            if not stream.expired():
+                stream.reschedule(now)
 
     def _begin(self, context: Context, now: float) -> tuple[Call, str | None]:
         """Read what the call brings beside its message."""

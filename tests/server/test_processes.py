@@ -20,11 +20,13 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from domain.clock import SystemClock
+from domain.money import Asset
 from monay.wallet.v1.consumer_pb2 import OnboardRequest
 from monay.wallet.v1.money_pb2 import WatchBalancesRequest, WatchBalancesResponse
 from monay.wallet.v1.operations_service_pb2 import GetLedgerProofRequest
 from monay.wallet.v1.provider_pb2 import GetHealthRequest
 from sandbox.component import free_port
+from sandbox.tempo_node import TempoNode
 from server.settings import WORKER_SECRETS
 from storage import proofs
 from storage.database import create_engine
@@ -213,6 +215,23 @@ async def test_an_unreachable_issuer_is_said_at_the_start(environment: dict[str,
     del environment["JWT_PUBLIC_KEY"]
     environment["JWT_JWKS_URL"] = f"http://127.0.0.1:{free_port()}/keys"
     assert "JWT_JWKS_URL" in await refused_start(environment, "api")
+
+
+async def test_workers_refuse_another_chain_than_the_settings_name(
+    environment: dict[str, str], tempo_node: TempoNode
+) -> None:
+    """What is signed for one chain must never be sent to another."""
+    del environment["TEMPO_MOCK_MODE"]
+    environment |= {
+        "TEMPO_RPC_URL": tempo_node.url,
+        "TEMPO_CHAIN_ID": "42431",
+        "TEMPO_TOKENS": ",".join(f"{asset}=0x{number:040x}" for number, asset in enumerate(Asset, 1)),
+        "TEMPO_PRIVATE_KEY": "11" * 32,
+        "TEMPO_FEE_PAYER_KEY": "22" * 32,
+    }
+    said = await refused_start(environment, "workers")
+    assert "42431" in said
+    assert "31337" in said
 
 
 # --- a supervisor -------------------------------------------------------------------------------------------------
