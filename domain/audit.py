@@ -99,9 +99,12 @@ class Link:
     """None: the record itself is gone."""
 
 
+MOST_FAULTS = 1_000
+
+
 @dataclass(slots=True)
 class Verification:
-    """Walks over links in the order of their numbers and notes what does not fit."""
+    """Walks over links in the order of their numbers and notes the first things that do not fit."""
 
     next_sequence: int
     previous: bytes | None
@@ -115,19 +118,27 @@ class Verification:
             self._pass_over(link.sequence)
             kind = self._fault(link)
             if kind is not None:
-                self.faults.append(Fault(link.sequence, kind))
+                self._note(link.sequence, kind)
             self.checked += 1
             self.previous, self.next_sequence = link.hash, link.sequence + 1
 
-    def end(self, last: int) -> None:
-        """Every number up to `last` should have been there."""
+    def end(self, last: int, *, head_hash: bytes | None) -> None:
+        """Every number up to `last` should have been there; `head_hash` is the chain's, if it ends there."""
         self._pass_over(last + 1)
+        if None not in (head_hash, self.previous) and head_hash != self.previous:
+            self._note(last, FaultKind.REORDERED)
 
     def _pass_over(self, sequence: int) -> None:
-        for missing in range(self.next_sequence, sequence):
-            self.faults.append(Fault(missing, FaultKind.MISSING))
-            self.previous = None
-        self.next_sequence = max(self.next_sequence, sequence)
+        if sequence <= self.next_sequence:
+            return
+        room = MOST_FAULTS - len(self.faults)
+        for missing in range(self.next_sequence, min(sequence, self.next_sequence + room)):
+            self._note(missing, FaultKind.MISSING)
+        self.previous, self.next_sequence = None, sequence
+
+    def _note(self, sequence: int, kind: FaultKind) -> None:
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(Fault(sequence, kind))
 
     def _fault(self, link: Link) -> FaultKind | None:
         if link.found_hash is None:

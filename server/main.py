@@ -17,20 +17,28 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
-from domain.clock import Clock, SystemClock, SystemEntropy
+from domain.clock import Clock, Entropy, SystemClock, SystemEntropy
 from domain.identity import FEE_PAYER, OPERATOR
 from domain.settlement import Rail
 from providers.health import ProviderHealth
+from server.api.adjustments import Adjustments
+from server.api.audit import Audit
 from server.api.balances import Balances
+from server.api.bank_accounts import BankAccountsNoun
 from server.api.consumers import Consumers
 from server.api.deposits import Deposits
 from server.api.edge import Edge
 from server.api.health import Health
+from server.api.kyc import Kyc
 from server.api.limits import Limits
+from server.api.operations import Operations
+from server.api.pauses import Pauses
+from server.api.preferences import PreferencesNoun
 from server.api.proofs import Proofs
 from server.api.providers import Providers
 from server.api.sandbox import Sandbox
 from server.api.server import GrpcServer, disabled_names, service_names
+from server.api.settlements import Settlements
 from server.api.tokens import TokenVerifier
 from server.api.transactions import Transactions
 from server.api.transfers import Transfers
@@ -39,12 +47,24 @@ from server.balance_feed import BalanceFeed
 from server.http import HttpServer
 from server.ledger_writer import LedgerWriter
 from server.process import Arguments, Part, StartRefused, keep_running, read_arguments, require_database, stop_event
+from server.services.acts import Acts
+from server.services.adjustments import AdjustmentService
+from server.services.bank_accounts import LINK_JOB, BankAccountService
 from server.services.deposits import ChainTerms, DepositService
 from server.services.destinations import CHECK_JOB, Destinations
+from server.services.erasures import ErasureService
+from server.services.freezes import FreezeService
+from server.services.handles import HandleService
+from server.services.kyc import KycService
+from server.services.kyc_verifiers import AutomaticReview, ManualReview
 from server.services.onboarding import OnboardingService
+from server.services.pauses import PauseService
+from server.services.preferences import PreferencesService
 from server.services.provider_jobs import ProviderJobs
 from server.services.rates import ReferenceRates
 from server.services.recipients import Recipients
+from server.services.reference_rates import ReferenceRateService
+from server.services.retries import RetryService
 from server.services.routing import Routing
 from server.services.transfers import TransferService
 from server.services.withdrawals import WithdrawalService
@@ -52,8 +72,11 @@ from server.settings import Role, Settings, SettingsFaults, read_settings, revea
 from server.supervisor import Supervisor
 from server.telemetry import RpcMetrics, configure_logging
 from server.token_keys import ConfiguredKey, KeysUnavailable, PublishedKeys
+from server.workers.audit_chain import AuditChain
+from server.workers.bank_links import sandbox_link_handler
 from server.workers.chores import AddressPool, FeeSweeper, RollUp
 from server.workers.jobs import JobWorker, destination_handler, faucet_handler, proof_handler
+from server.workers.kyc_review import KycReview
 from server.workers.provider_probe import ProviderProbe
 from server.workers.reconciliation import Reconciliation
 from server.workers.settlement import CHAIN, SettlementPace, SettlementWorker
@@ -62,7 +85,7 @@ from storage import addresses
 from storage.bank_accounts import BankAccounts
 from storage.cache import Cache
 from storage.consumers import Directory
-from storage.database import create_engine, writing
+from storage.database import Engine, create_engine, writing
 from storage.hints import BalanceHints
 from storage.sealing import KeyRing
 
@@ -170,9 +193,18 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
             engine=engine,
             directory=directory,
             onboarding=OnboardingService(engine=engine, directory=directory, clock=clock),
+            handles=HandleService(engine=engine, directory=directory, clock=clock),
             tempo_chain_id=settings.tempo_chain_id,
         ),
         Limits(engine=engine),
+        PreferencesNoun(engine=engine, service=PreferencesService(engine=engine, clock=clock)),
+        BankAccountsNoun(
+            engine=engine,
+            accounts=bank_accounts,
+            service=BankAccountService(
+                engine=engine, writer=writer, accounts=bank_accounts, clock=clock, entropy=entropy
+            ),
+        ),
         Transfers(transfers),
         Deposits(deposits),
         Withdrawals(withdrawals),
@@ -187,6 +219,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
             entropy=entropy,
         ),
         Sandbox(engine=engine, jobs=jobs, entropy=entropy),
+        *_operations(settings, engine=engine, writer=writer, directory=directory, clock=clock, entropy=entropy),
     ]
     server = GrpcServer(
         settings,
@@ -208,6 +241,36 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
             answered.set()
     await cache.close()
     await engine.dispose()
+
+
+def _operations(
+    settings: Settings, *, engine: Engine, writer: LedgerWriter, directory: Directory, clock: Clock, entropy: Entropy
+) -> list[object]:
+    """The nouns of operators, each of whose acts is audited."""
+    acts = Acts(engine=engine, clock=clock, entropy=entropy)
+    return [
+        Kyc(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy)),
+        Operations(
+            freezes=FreezeService(acts=acts, directory=directory),
+            erasures=ErasureService(acts=acts, directory=directory),
+            rates=ReferenceRateService(acts=acts),
+            tempo_chain_id=settings.tempo_chain_id,
+        ),
+        Pauses(engine=engine, pauses=PauseService(acts=acts)),
+        Settlements(engine=engine, retries=RetryService(acts=acts), clock=clock),
+        Adjustments(service=AdjustmentService(engine=engine, writer=writer, clock=clock, entropy=entropy), clock=clock),
+        Audit(engine=engine),
+    ]
+
+
+def _kyc(settings: Settings, *, engine: Engine, clock: Clock, entropy: Entropy) -> KycService:
+    return KycService(
+        engine=engine,
+        acts=Acts(engine=engine, clock=clock, entropy=entropy),
+        verifier=AutomaticReview(clock) if settings.sandbox else ManualReview(),
+        clock=clock,
+        entropy=entropy,
+    )
 
 
 async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Event) -> None:
@@ -265,6 +328,9 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     }
     if settings.sandbox and rail.faucet is not None:
         handlers["faucet"] = faucet_handler(rail.faucet)
+    if settings.sandbox and settings.sealing_keys_file is not None:
+        bank_accounts = BankAccounts(KeyRing.read(settings.sealing_keys_file, entropy=entropy))
+        handlers[LINK_JOB] = sandbox_link_handler(engine=engine, accounts=bank_accounts, clock=clock)
     workers: list[Part] = [
         settlement,
         watcher,
@@ -279,7 +345,9 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
             threshold_micros=settings.fee_sweep_threshold_micros,
         ),
         ProviderProbe(engine=engine, provider=rail.provider, health=health, clock=clock),
-        JobWorker(engine=engine, handlers=handlers, clock=clock),
+        JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
+        KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),
+        AuditChain(engine=engine, clock=clock),
     ]
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
     finished = asyncio.Event()

@@ -75,8 +75,8 @@ async def extend(tx: Tx, *, now: datetime, reach: timedelta, limit: int = CHUNK)
     return len(links)
 
 
-async def verify(tx: Tx, *, first: int, last: int) -> Verification:
-    """Recompute the chain over records `first` to `last`."""
+async def verify(tx: Tx, end: Head, *, first: int, last: int) -> Verification:
+    """Recompute the chain over records `first` to `last`. `end` is where it is said to end."""
     before = (await tx.execute(select(_n.hash).where(_n.sequence == first - 1))).scalar()
     walk = Verification(first, GENESIS if first == 1 else before)
     while walk.next_sequence <= last:
@@ -84,7 +84,7 @@ async def verify(tx: Tx, *, first: int, last: int) -> Verification:
         if not links:
             break
         walk.walk(links)
-    walk.end(last)
+    walk.end(last, head_hash=end.hash if last == end.sequence else None)
     return walk
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -50,9 +51,11 @@ async def find(tx: Tx, job_id: UUID) -> ProviderJob | None:
     return _job(row) if row else None
 
 
-async def take(tx: Tx, *, now: datetime, lease: timedelta) -> ProviderJob | None:
-    """Lease the oldest job that nobody works on."""
+async def take(tx: Tx, *, now: datetime, lease: timedelta, postponed: Collection[str] = ()) -> ProviderJob | None:
+    """Lease the oldest job that nobody works on, leaving alone the kinds that are postponed."""
     free = or_(_j.state == "waiting", (_j.state == "running") & (_j.lease_until < now))
+    if postponed:
+        free &= _j.kind.not_in(sorted(postponed))
     oldest = select(_j.id).where(free).order_by(_j.created_at, _j.id).limit(1).with_for_update(skip_locked=True)
     taken = (
         update(provider_jobs)

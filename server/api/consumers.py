@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from domain.errors import ConsumerNotFound
 from monay.wallet.v1.consumer_pb2 import (
-    CONSUMER_STATE_ACTIVE,
-    CONSUMER_STATE_FROZEN,
     Consumer,
     GetConsumerRequest,
     GetConsumerResponse,
     OnboardRequest,
     OnboardResponse,
-    WalletAddress,
+    SetHandleRequest,
+    SetHandleResponse,
 )
 from server.api.access import Call
-from server.api.convert import checksummed, timestamp
+from server.api.convert import consumer
+from server.services.handles import HandleService
 from server.services.onboarding import FIRST_LEVEL, OnboardingService, normalised
 from storage import consumers
 from storage.consumers import Directory
@@ -22,14 +22,21 @@ from storage.database import Engine, reading
 
 
 class Consumers:
-    """Onboard, GetConsumer."""
+    """Onboard, GetConsumer, SetHandle."""
 
     def __init__(
-        self, *, engine: Engine, directory: Directory, onboarding: OnboardingService, tempo_chain_id: int
+        self,
+        *,
+        engine: Engine,
+        directory: Directory,
+        onboarding: OnboardingService,
+        handles: HandleService,
+        tempo_chain_id: int,
     ) -> None:
         self._engine = engine
         self._directory = directory
         self._onboarding = onboarding
+        self._handles = handles
         self._tempo_chain_id = tempo_chain_id
 
     async def onboard(self, request: OnboardRequest, call: Call) -> OnboardResponse:
@@ -43,23 +50,14 @@ class Consumers:
 
     async def get_consumer(self, request: GetConsumerRequest, call: Call) -> GetConsumerResponse:
         async with reading(self._engine) as tx:
-            consumer = await self._directory.find_by_id(tx, call.consumer_id)
-        if consumer is None:
+            found = await self._directory.find_by_id(tx, call.consumer_id)
+        if found is None:
             raise ConsumerNotFound(call.consumer_id)
-        return GetConsumerResponse(consumer=self._proto(consumer))
+        return GetConsumerResponse(consumer=self._proto(found))
 
-    def _proto(self, consumer: consumers.Consumer) -> Consumer:
-        address = WalletAddress(
-            rail="tempo", chain_id=self._tempo_chain_id, address=checksummed(consumer.tempo_address)
-        )
-        return Consumer(
-            id=str(consumer.id),
-            email=consumer.contact.email,
-            phone=consumer.contact.phone,
-            full_name=consumer.contact.full_name,
-            handle=consumer.handle,
-            kyc_level=consumer.kyc_level,
-            state=CONSUMER_STATE_FROZEN if consumer.frozen else CONSUMER_STATE_ACTIVE,
-            addresses=[address],
-            create_time=timestamp(consumer.created_at),
-        )
+    async def set_handle(self, request: SetHandleRequest, call: Call) -> SetHandleResponse:
+        named = await self._handles.set_handle(call.consumer_id, request.handle)
+        return SetHandleResponse(consumer=self._proto(named))
+
+    def _proto(self, value: consumers.Consumer) -> Consumer:
+        return consumer(value, tempo_chain_id=self._tempo_chain_id)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from domain.errors import ConsumerNotFound
-from domain.limits import DAILY_LIMIT_MICROS, REQUIRED_EVIDENCE, Evidence, reset_time
+from domain.limits import DAILY_LIMIT_MICROS, REQUIRED_EVIDENCE, reset_time
 from monay.wallet.v1 import consumer_pb2 as pb
 from server.api.access import Call
 from server.api.convert import timestamp
-from storage import limits
+from server.api.kyc import EVIDENCE, kyc_case
+from storage import kyc_cases, limits
 from storage.database import Engine, reading
-
-_EVIDENCE = {
-    Evidence.IDENTITY_DOCUMENT: pb.KYC_EVIDENCE_KIND_IDENTITY_DOCUMENT,
-    Evidence.SELFIE: pb.KYC_EVIDENCE_KIND_SELFIE,
-    Evidence.PROOF_OF_ADDRESS: pb.KYC_EVIDENCE_KIND_PROOF_OF_ADDRESS,
-    Evidence.SOURCE_OF_FUNDS: pb.KYC_EVIDENCE_KIND_SOURCE_OF_FUNDS,
-}
 
 
 class Limits:
@@ -27,6 +21,7 @@ class Limits:
     async def get_limits(self, _request: pb.GetLimitsRequest, call: Call) -> pb.GetLimitsResponse:
         async with reading(self._engine) as tx:
             usage = await limits.usage(tx, call.consumer_id)
+            open_case = await kyc_cases.open_of(tx, call.consumer_id)
         if usage is None:
             raise ConsumerNotFound(call.consumer_id)
         limit = DAILY_LIMIT_MICROS[usage.kyc_level]
@@ -37,6 +32,7 @@ class Limits:
             remaining_usd_micros=max(0, limit - usage.used_usd_micros),
             reset_time=timestamp(reset_time(usage.day)),
             tiers=[_tier(level) for level in sorted(DAILY_LIMIT_MICROS)],
+            open_case=kyc_case(open_case) if open_case is not None else None,
         )
 
 
@@ -44,5 +40,5 @@ def _tier(level: int) -> pb.KycTier:
     return pb.KycTier(
         kyc_level=level,
         daily_limit_usd_micros=DAILY_LIMIT_MICROS[level],
-        required_evidence=[_EVIDENCE[kind] for kind in REQUIRED_EVIDENCE[level]],
+        required_evidence=[EVIDENCE[kind] for kind in REQUIRED_EVIDENCE[level]],
     )

@@ -11,6 +11,7 @@ import binascii
 import json
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from domain.errors import PageTokenInvalid
 
@@ -31,6 +32,16 @@ def binding(request: Any, wallet: object) -> str:
         filters.ClearField(field)
     said = f"{wallet}/{type(request).__name__}/".encode() + filters.SerializeToString(deterministic=True)
     return sha256(said).hexdigest()[:16]
+
+
+def id_behind(request: Any, bound_to: str) -> UUID | None:
+    """The id that a list of ids goes on behind; None at its beginning."""
+    if not request.page_token:
+        return None
+    try:
+        return UUID(decode(request.page_token, bound_to))
+    except (AttributeError, TypeError, ValueError):
+        raise PageTokenInvalid() from None
 
 
 def encode(place: object, bound_to: str) -> str:

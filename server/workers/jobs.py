@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -31,11 +31,14 @@ class JobWorker:
         engine: Engine,
         handlers: Mapping[str, Handler],
         clock: Clock,
+        postponed: Collection[str] = (),
         lease: timedelta = timedelta(seconds=30),
         poll_seconds: float = 0.1,
     ) -> None:
+        """Jobs of a `postponed` kind wait for a deployment that has a provider for them."""
         self._engine = engine
         self._handlers = handlers
+        self._postponed = postponed
         self._clock = clock
         self._lease = lease
         self._poll_seconds = poll_seconds
@@ -49,7 +52,7 @@ class JobWorker:
     async def step(self) -> bool:
         """Do the oldest waiting job, if there is one."""
         async with self._engine.begin() as tx:
-            job = await provider_jobs.take(tx, now=self._clock.now(), lease=self._lease)
+            job = await provider_jobs.take(tx, now=self._clock.now(), lease=self._lease, postponed=self._postponed)
         if job is None:
             return False
         handler = self._handlers.get(job.kind)

@@ -38,7 +38,7 @@ from server.workers.attempts import Attempts
 from server.workers.concurrency import all_of
 from server.workers.judge import Judge
 from server.workers.refusals import Refusals
-from storage import claims, cursors, custody, settlements
+from storage import claims, cursors, custody, provider_health, settlements
 from storage.claims import Claim, Place
 from storage.database import Engine
 from storage.settlements import ClaimedItem
@@ -143,7 +143,7 @@ class SettlementWorker:
         if self._clock.monotonic() < self._resume_at:
             return Claim([], [], None)
         async with self._engine.begin() as tx:
-            if await cursors.halted_reason(tx, CHAIN):
+            if await cursors.halted_reason(tx, CHAIN) or await provider_health.is_paused(tx, self._provider.name):
                 return Claim([], [], None)
             claim = await claims.claim(
                 tx,
