@@ -112,6 +112,34 @@ class DestinationRefused(WalletError):
     cause: str
 
 
+@dataclass(eq=False)
+class NotRefundable(WalletError):
+    """Only a completed transfer that this wallet received can be refunded by it."""
+
+    reason = "NOT_REFUNDABLE"
+    remembered = True
+    kind: str
+    state: str | None = None
+
+
+@dataclass(eq=False)
+class RefundTooLarge(WalletError):
+    """More than what is left of the transfer after earlier refunds."""
+
+    reason = "REFUND_TOO_LARGE"
+    remembered = True
+    refundable_micros: int
+
+
+@dataclass(eq=False)
+class PaymentRequestClosed(WalletError):
+    """The payment request is no longer open."""
+
+    reason = "PAYMENT_REQUEST_CLOSED"
+    remembered = True
+    state: str
+
+
 # --- not remembered -------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +218,42 @@ class PageTokenInvalid(WalletError):
     """The page token is none of ours, or belongs to other filters."""
 
     reason = "PAGE_TOKEN_INVALID"
+
+
+@dataclass(eq=False)
+class PaymentRequestNotFound(WalletError):
+    """The wallet neither made nor got such a payment request."""
+
+    reason = "PAYMENT_REQUEST_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class NotThePayer(WalletError):
+    """Only who was asked can pay a payment request."""
+
+    reason = "NOT_THE_PAYER"
+
+
+@dataclass(eq=False)
+class ScheduledTransferNotFound(WalletError):
+    """The wallet has no such scheduled transfer."""
+
+    reason = "SCHEDULED_TRANSFER_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class ScheduledTransferCompleted(WalletError):
+    """Every run has been made; there is nothing left to cancel."""
+
+    reason = "SCHEDULED_TRANSFER_COMPLETED"
+
+
+@dataclass(eq=False)
+class ScheduleInvalid(WalletError):
+    """The first run is not in the future, or the recurrence is no RFC 5545 rule that this wallet runs."""
+
+    reason = "SCHEDULE_INVALID"
+    cause: str
 
 
 @dataclass(eq=False)
@@ -310,6 +374,15 @@ class ValidationFailed(WalletError):
     def facts(self) -> dict[str, str]:
         """None: the violations go out in a form of their own."""
         return {}
+
+
+@dataclass(eq=False)
+class BatchTooLarge(WalletError):
+    """More items than this deployment takes in one batch."""
+
+    reason = "BATCH_TOO_LARGE"
+    count: int
+    max_count: int
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ ever locks a system row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -31,6 +31,7 @@ from domain.errors import (
     LimitExceeded,
     RecipientFrozen,
     RecipientNotFound,
+    RefundTooLarge,
     StateConflict,
     WalletError,
 )
@@ -153,7 +154,7 @@ class NewItem:
     state: ItemState = ItemState.PENDING
     """BLOCKED from the start when it only records what cannot be moved (rule 10)."""
     transaction_id: TransactionId | None = None
-    """The transaction it settles part of, when that is an older one than the command's own."""
+    """The transaction it settles part of, when that is not the first of its command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ class RecordKind(StrEnum):
     WITHDRAWAL = "withdrawals"
     SWAP_QUOTE = "swap_quotes"
     PAYMENT_REQUEST = "payment_requests"
+    SCHEDULED_TRANSFER = "scheduled_transfers"
     SCHEDULED_RUN = "scheduled_runs"
     ADJUSTMENT = "adjustments"
     BANK_ACCOUNT = "bank_accounts"
@@ -240,6 +242,7 @@ class RecordTransition:
     """Move a record from any of the expected states to another, and set what else changes with it.
 
     `refusals` says what the caller is told for each other state that is found; for the rest it is a `StateConflict`.
+    From `expires_at` on, a record in an expected state is taken to be in the state EXPIRED, whatever its row says.
     """
 
     kind: RecordKind
@@ -248,6 +251,7 @@ class RecordTransition:
     state: str
     values: Mapping[str, Any] = field(default_factory=dict)
     refusals: Mapping[str, WalletError] = field(default_factory=dict)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +296,21 @@ class LimitReturn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """Part of a received transfer that its recipient gives back; never more in all than what was received.
+
+    Only its recipient refunds a transfer, so the lock of that wallet puts all refunds of it into one order.
+    """
+
+    transaction_id: TransactionId
+    """The transfer that is given back."""
+    received_micros: int
+    micros: int
+    all_that_is_left: bool = False
+    """The amount is what was left when the command was built; if that has changed, the command is built anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """Everything one use case wants to become true in one commit, or nothing of it."""
 
@@ -316,21 +335,24 @@ class Command:
     new_records: tuple[NewRecord, ...] = ()
     record_transitions: tuple[RecordTransition, ...] = ()
     audits: tuple[AuditFact, ...] = ()
+    refund: Refund | None = None
+    places: Mapping[UUID, str] = field(default_factory=dict)
+    """Where in the caller's request each party is named, for a refusal about that party."""
     doom: WalletError | None = None
     """A refusal found while building the command; it is given only if the request id is new (money rule 22)."""
 
-    def balance_keys(self) -> set[BalanceKey]:
-        """The consumer balances this command may change."""
+    def balance_keys(self) -> Collection[BalanceKey]:
+        """The consumer balances this command may change, in the order in which it names them."""
         keys = {
-            (account.owner, posting.asset)
+            (account.owner, posting.asset): None
             for postings in self.postings
             for posting in postings
             for account in (posting.source, posting.target)
             if is_consumer(account.owner)
         }
-        keys.update((item.sender, item.asset) for item in self.items if is_consumer(item.sender))
-        keys.update((sweep.consumer, sweep.asset) for sweep in self.fee_sweeps)
-        return keys
+        keys.update(((item.sender, item.asset), None) for item in self.items if is_consumer(item.sender))
+        keys.update(((sweep.consumer, sweep.asset), None) for sweep in self.fee_sweeps)
+        return keys.keys()
 
     def wallet_ids(self) -> set[UUID]:
         """The wallets whose flags and counters decide about this command."""
@@ -344,6 +366,9 @@ class Command:
                 ids.add(holder)
         return ids
 
+
+EXPIRED = "EXPIRED"
+"""The state of a record whose time is over. Nobody has to be there to write it down."""
 
 BalanceKey = tuple[UUID, Asset]
 CustodyKey = tuple[UUID, Rail, Asset]
@@ -455,6 +480,8 @@ class LedgerState:
     """The states of the addresses that commands want to taint."""
     records: dict[RecordKey, str] = field(default_factory=dict)
     """The states of the records that commands want to move."""
+    refunded: dict[TransactionId, int] = field(default_factory=dict)
+    """How much has been given back of the transfers that commands want to refund."""
 
 
 @dataclass(slots=True)
@@ -475,6 +502,8 @@ class Writes:
     new_records: list[NewRecord] = field(default_factory=list)
     record_transitions: list[RecordTransition] = field(default_factory=list)
     audits: list[AuditFact] = field(default_factory=list)
+    refunds: dict[TransactionId, Refund] = field(default_factory=dict)
+    """The last refund of each transfer; how much is given back in all, the state says."""
     cursors: list[CursorMove] = field(default_factory=list)
     system: dict[tuple[AccountKind, Asset], int] = field(default_factory=dict)
 
@@ -560,6 +589,8 @@ def _check_expectations(state: LedgerState, command: Command) -> None:
             raise StateConflict(f"address {address}", "free|tainted", found_address)
     for change in command.record_transitions:
         found_record = state.records.get((change.kind, change.id), "missing")
+        if change.expires_at is not None and state.now >= change.expires_at and found_record in change.expected:
+            found_record = EXPIRED
         if found_record not in change.expected:
             conflict = StateConflict(f"{change.kind} {change.id}", "|".join(sorted(change.expected)), found_record)
             raise change.refusals.get(found_record, conflict)
@@ -568,6 +599,16 @@ def _check_expectations(state: LedgerState, command: Command) -> None:
         if balance is None or balance.unswept_fees < sweep.micros:
             unswept = balance.unswept_fees if balance else 0
             raise StateConflict(f"unswept fees of {sweep.consumer}", str(sweep.micros), str(unswept))
+    if command.refund is not None:
+        _check_refund(state, command.refund)
+
+
+def _check_refund(state: LedgerState, refund: Refund) -> None:
+    left = refund.received_micros - state.refunded.get(refund.transaction_id, 0)
+    if refund.all_that_is_left and refund.micros != left:
+        raise StateConflict(f"refunds of {refund.transaction_id}", str(refund.micros), str(left))
+    if refund.micros > left:
+        raise RefundTooLarge(left)
 
 
 def _check_parties(state: LedgerState, command: Command) -> Wallet | None:
@@ -585,9 +626,9 @@ def _check_parties(state: LedgerState, command: Command) -> Wallet | None:
     for owner, _ in command.balance_keys():
         recipient = state.wallets.get(owner)
         if recipient is None or recipient.erased:
-            raise RecipientNotFound()
+            raise RecipientNotFound(command.places.get(owner))
         if recipient.frozen and owner != sender:
-            raise RecipientFrozen()
+            raise RecipientFrozen(command.places.get(owner))
     return wallet
 
 
@@ -617,7 +658,6 @@ class _Draft:
     available: int
     held: int
     unswept_fees: int
-    spent: int = 0
 
 
 def _check_funds(state: LedgerState, command: Command) -> list[dict[BalanceKey, _Draft]]:
@@ -629,7 +669,7 @@ def _check_funds(state: LedgerState, command: Command) -> list[dict[BalanceKey, 
         for posting in postings:
             _move(state, drafts, posting, touched)
         for key, draft in touched.items():
-            _check_draft(state, key, draft)
+            _check_draft(state, command, key, draft)
         stages.append({key: _Draft(d.available, d.held, d.unswept_fees) for key, d in touched.items()})
     return stages
 
@@ -646,7 +686,6 @@ def _move(
         draft = touched[key] = _draft_of(state, drafts, key)
         if account.kind is AccountKind.AVAILABLE:
             draft.available += sign * posting.micros
-            draft.spent += posting.micros if sign < 0 else 0
         else:
             draft.held += sign * posting.micros
     if posting.target.kind is AccountKind.FEES and is_consumer(posting.source.owner):
@@ -664,11 +703,18 @@ def _draft_of(state: LedgerState, drafts: dict[BalanceKey, _Draft], key: Balance
     return draft
 
 
-def _check_draft(state: LedgerState, key: BalanceKey, draft: _Draft) -> None:
+def _check_draft(state: LedgerState, command: Command, key: BalanceKey, draft: _Draft) -> None:
     if draft.available < 0 or draft.held < 0:
-        raise InsufficientFunds(key[1], state.balances[key].available, draft.spent)
+        raise InsufficientFunds(key[1], state.balances[key].available, _spending(command, key))
     if draft.available + draft.held > MAX_MICROS:
         raise BalanceOverflow(key[1])
+
+
+def _spending(command: Command, key: BalanceKey) -> int:
+    """What the whole command takes out of a balance, not only its transactions up to the one that failed."""
+    source, asset = available(key[0]), key[1]
+    taken = (p.micros for postings in command.postings for p in postings if (p.source, p.asset) == (source, asset))
+    return sum(taken)
 
 
 def _give_back(state: LedgerState, back: LimitReturn) -> None:
@@ -741,6 +787,10 @@ def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> N
     writes.tainted.extend(command.tainted)
     writes.breaks.extend(command.breaks)
     _write_records(state, command, writes)
+    if command.refund is not None:
+        given_back = state.refunded.get(command.refund.transaction_id, 0) + command.refund.micros
+        state.refunded[command.refund.transaction_id] = given_back
+        writes.refunds[command.refund.transaction_id] = command.refund
     if command.cursor is not None:
         state.cursors[command.cursor.chain] = (command.cursor.number, command.cursor.hash)
         writes.cursors.append(command.cursor)
