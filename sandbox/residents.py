@@ -23,7 +23,7 @@ from monay.wallet.v1.sandbox_service_pb2_grpc import SandboxServiceStub
 
 Answer = TypeVar("Answer")
 
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 60
 FUNDS_MICROS = 250_000_000
 
 

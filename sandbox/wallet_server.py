@@ -25,7 +25,7 @@ class WalletServer(Component):
     role = "all"
     # Calls in flight may finish; the server has a bound of its own, which is shorter.
     stop_seconds = 45.0
-    start_seconds = 60.0
+    start_seconds = 120.0
 
     def __init__(self, folder: Path, *, grpc_listen: Listen, settings: Mapping[str, str], workers: int = 1) -> None:
         super().__init__(folder, port=grpc_listen.port)

