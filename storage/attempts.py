@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.identity import AttemptId, HolderId
@@ -143,17 +143,21 @@ async def mark_broadcast(tx: Tx, notes: Sequence[tuple[AttemptId, str]], *, now:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-async def open_attempts(
-    tx: Tx, *, kind: AttemptKind | None = None, signed_before: datetime | None = None, limit: int = 500
-) -> list[Attempt]:
+_UNDER_WAY = select(settlement_attempts).where(_OPEN).order_by(_a.valid_before, _a.id).limit(bindparam("count"))
+
+
+async def open_attempts(tx: Tx, *, limit: int = 1_000) -> list[Attempt]:
     """Attempts that may still land, the soonest to expire first."""
-    statement: Select[Any] = select(settlement_attempts).where(_OPEN)
-    if kind is not None:
-        statement = statement.where(_a.kind == kind)
-    if signed_before is not None:
-        statement = statement.where(_a.signed_at < signed_before)
-    rows = await tx.execute(statement.order_by(_a.valid_before, _a.id).limit(limit))
-    return [_attempt(row) for row in rows]
+    return [_attempt(row) for row in await tx.execute(_UNDER_WAY, {"count": limit})]
+
+
+async def still_open(tx: Tx, among: Sequence[Attempt]) -> list[Attempt]:
+    """Those of them that nothing has closed meanwhile."""
+    if not among:
+        return []
+    rows = await tx.execute(select(_a.id).where(_OPEN, ids_given(_a.id)), {"ids": [attempt.id for attempt in among]})
+    ids = {row[0] for row in rows}
+    return [attempt for attempt in among if attempt.id in ids]
 
 
 async def by_reference(tx: Tx, references: Collection[str]) -> dict[str, Attempt]:

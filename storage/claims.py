@@ -7,14 +7,14 @@ reserved there anyway; what another worker holds is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, bindparam, literal, select, tuple_, update
 
 from domain.identity import FEE_PAYER, OPERATOR, ItemId
 from domain.money import Asset
@@ -55,10 +55,14 @@ async def claim(
     """Lease covered heads of queues, and reserve their cover, in this database transaction."""
     max_queues = max_groups * calls_per_group
     keys = await _waiting_queues(tx, start or _BEFORE_CONSUMERS, max_queues, now)
-    positions = await custody.positions(tx, rail, sorted({*keys, *_OPERATOR_KEYS}), lock=True, skip_locked=True)
+    own = await _operator_items(tx, max_queues, now)
+    if not keys and not own:
+        return Claim([], [], None)
+    assets = {(OPERATOR, item.asset) for item in own}
+    positions = await custody.positions(tx, rail, sorted({*keys, *assets}), lock=True, skip_locked=True)
     ready = [key for key in keys if key in positions and positions[key].activated]
     # Read again, now that the queues' positions are locked: what was seen before may be claimed by now (rule 20).
-    queues = await _operator_items(tx, positions.keys(), max_queues, now)
+    queues = [[item] for item in await _operator_items(tx, max_queues, now) if (OPERATOR, item.asset) in positions]
     queues += await _prefixes(tx, ready, calls_per_group, now)
     spendable = {key: position.spendable for key, position in positions.items()}
     groups = choose_groups(queues, spendable, calls_per_group=calls_per_group, max_groups=max_groups)
@@ -72,43 +76,51 @@ async def claim(
     )
 
 
-_OPERATOR_KEYS: list[QueueKey] = [(OPERATOR, asset) for asset in Asset]
-
-
 def _due(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return column.is_(None) | (column <= bindparam("now"))
 
 
-async def _waiting_queues(tx: Tx, start: Place, count: int, now: datetime) -> list[QueueKey]:
-    """The next queues whose head waits to be claimed. What is BLOCKED holds nobody up and is passed over."""
-    head = (_i.sender, _i.asset, _i.state, _i.not_before)
-    in_queue_order = select(*head).where(OPEN, _i.state != ItemState.BLOCKED)
-    in_queue_order = in_queue_order.order_by(_i.sender, _i.asset, *_QUEUE_ORDER).limit(1)
+def _heads_waiting() -> Select[Any]:
+    """Walk from queue to queue, and keep those whose head waits. What is BLOCKED holds nobody up: it is passed over."""
+    in_order = select(_i.sender, _i.asset, _i.state, _i.not_before).where(OPEN, _i.state != ItemState.BLOCKED)
+    in_order = in_order.order_by(_i.sender, _i.asset, *_QUEUE_ORDER).limit(1)
     after_start = tuple_(_i.sender, _i.asset) > tuple_(bindparam("sender"), bindparam("asset"))
-    heads = select(*in_queue_order.where(after_start).subquery().c).cte("heads", recursive=True)
+    heads = select(*in_order.where(after_start).subquery().c).cte("heads", recursive=True)
     after_last = tuple_(_i.sender, _i.asset) > tuple_(heads.c.sender, heads.c.asset)
-    following = in_queue_order.where(after_last).lateral("following")
+    following = in_order.where(after_last).lateral("following")
     heads = heads.union_all(select(*following.c).select_from(heads.join(following, literal(True))))
-    waiting = select(heads.c.sender, heads.c.asset).where(heads.c.state == ItemState.PENDING, _due(heads.c.not_before))
-    rows = await tx.execute(waiting.limit(count), {"sender": start[0], "asset": start[1], "now": now})
+    waiting = (heads.c.state == ItemState.PENDING) & _due(heads.c.not_before)
+    return select(heads.c.sender, heads.c.asset).where(waiting).limit(bindparam("count"))
+
+
+_HEADS_WAITING = _heads_waiting()
+
+
+async def _waiting_queues(tx: Tx, start: Place, count: int, now: datetime) -> list[QueueKey]:
+    """The next queues whose head waits to be claimed."""
+    rows = await tx.execute(_HEADS_WAITING, {"sender": start[0], "asset": start[1], "count": count, "now": now})
     return [(row[0], Asset(row[1])) for row in rows]
+
+
+_QUEUES = GivenRows(_i.sender, _i.asset)
+
+
+def _read_prefixes() -> Select[Any]:
+    of_queue = (_i.sender == _QUEUES.c.sender) & (_i.asset == _QUEUES.c.asset)
+    prefix = select(*CANDIDATE).where(OPEN, _i.state != ItemState.BLOCKED, of_queue)
+    queue = prefix.order_by(*_QUEUE_ORDER).limit(bindparam("count")).lateral("queue")
+    ordered = (queue.c.sender, queue.c.asset, queue.c.sender_seq, queue.c.position, queue.c.id)
+    return select(queue).select_from(_QUEUES.table.join(queue, literal(True))).order_by(*ordered)
+
+
+_PREFIXES = _read_prefixes()
 
 
 async def _prefixes(tx: Tx, keys: Sequence[QueueKey], count: int, now: datetime) -> list[list[Candidate]]:
     """The first items of each queue, up to the first that may not go now."""
     if not keys:
         return []
-    given = GivenRows(_i.sender, _i.asset)
-    queue = (
-        select(*CANDIDATE)
-        .where(OPEN, _i.state != ItemState.BLOCKED, _i.sender == given.c.sender, _i.asset == given.c.asset)
-        .order_by(*_QUEUE_ORDER)
-        .limit(count)
-        .lateral("queue")
-    )
-    ordered = (queue.c.sender, queue.c.asset, queue.c.sender_seq, queue.c.position, queue.c.id)
-    statement = select(queue).select_from(given.table.join(queue, literal(True))).order_by(*ordered)
-    rows = await tx.execute(statement, given.bind(keys))
+    rows = await tx.execute(_PREFIXES, _QUEUES.bind(keys, count=count))
     found = {
         (sender, Asset(asset)): list(_ready_prefix(items, now))
         for (sender, asset), items in groupby(rows, key=lambda row: (row.sender, row.asset))
@@ -123,29 +135,30 @@ def _ready_prefix(rows: Iterable[Any], now: datetime) -> Iterable[Candidate]:
         yield candidate(row)
 
 
-async def _operator_items(tx: Tx, locked: Collection[QueueKey], count: int, now: datetime) -> list[list[Candidate]]:
+_OPERATORS = (
+    select(*CANDIDATE)
+    .where(OPEN, _i.sender == OPERATOR, _i.state == ItemState.PENDING, _due(_i.not_before))
+    .order_by(_i.id)
+    .limit(bindparam("count"))
+)
+
+
+async def _operator_items(tx: Tx, count: int, now: datetime) -> list[Candidate]:
     """The operator's own items, oldest first: exempt from the order of queues (money rule 9)."""
-    assets = sorted(asset for holder, asset in locked if holder == OPERATOR)
-    if not assets:
-        return []
-    statement = (
-        select(*CANDIDATE)
-        .where(OPEN, _i.sender == OPERATOR, _i.asset.in_(assets), _i.state == ItemState.PENDING, _due(_i.not_before))
-        .order_by(_i.id)
-        .limit(count)
-    )
-    return [[candidate(row)] for row in await tx.execute(statement, {"now": now})]
+    return [candidate(row) for row in await tx.execute(_OPERATORS, {"now": now, "count": count})]
+
+
+_LEASE = (
+    update(settlement_items)
+    .where(ids_given())
+    .values(state=ItemState.CLAIMED, lease_token=_i.lease_token + 1, lease_until=bindparam("until"), reason="")
+    .returning(_i.id, _i.lease_token, _i.transaction_id)
+)
 
 
 async def _lease(tx: Tx, chosen: Sequence[Candidate], until: datetime) -> dict[ItemId, ClaimedItem]:
     if not chosen:
         return {}
-    statement = (
-        update(settlement_items)
-        .where(ids_given())
-        .values(state=ItemState.CLAIMED, lease_token=_i.lease_token + 1, lease_until=until, reason="")
-        .returning(_i.id, _i.lease_token, _i.transaction_id)
-    )
     by_id = {item.item_id: item for item in chosen}
-    rows = await tx.execute(statement, {"ids": list(by_id)})
+    rows = await tx.execute(_LEASE, {"ids": list(by_id), "until": until})
     return {row[0]: ClaimedItem(by_id[row[0]], row[1], row[2]) for row in rows}

@@ -13,7 +13,7 @@ import structlog
 from domain.clock import Clock
 from domain.identity import AttemptId, HolderId
 from domain.money import Asset
-from domain.settlement import AttemptKind, AttemptState, QueueKey, Rail
+from domain.settlement import AttemptState, QueueKey, Rail
 from providers.base import (
     ChainReader,
     Party,
@@ -80,13 +80,12 @@ class Activation:
             return None
         return preparation.attempt
 
-    async def check(self) -> None:
+    async def check(self, under_way: Sequence[Attempt]) -> None:
         """An activation is alive until its allowance stands, and dead once it can no longer land (money rule 6)."""
-        async with self._engine.connect() as tx:
-            under_way = await attempts.open_attempts(tx, kind=AttemptKind.ACTIVATION)
-            addresses = await custody.addresses_of(tx, {attempt.holder for attempt in under_way if attempt.holder})
         if not under_way:
             return
+        async with self._engine.connect() as tx:
+            addresses = await custody.addresses_of(tx, {attempt.holder for attempt in under_way if attempt.holder})
         try:
             head = await self._reader.finalized()
             granted = await self._granted(under_way, addresses, at_block=head.number)

@@ -66,15 +66,13 @@ class Attempts:
         async with self._engine.begin() as tx:
             await attempts.mark_broadcast(tx, notes, now=self._clock.now())
 
-    async def resend(self) -> int:
-        """Hand over again what has not been seen in a block yet: harmless, and it heals a lost broadcast."""
+    async def resend(self, under_way: Sequence[Attempt]) -> None:
+        """Hand over again what has not been seen in a block for a while: harmless, and it heals a lost broadcast."""
         now = self._clock.now()
-        async with self._engine.connect() as tx:
-            waiting = await attempts.open_attempts(tx, signed_before=now - self._resend_after)
-        alive = [attempt for attempt in waiting if attempt.valid_before > now]
+        silent = [attempt for attempt in under_way if attempt.signed_at + self._resend_after <= now]
+        alive = [attempt for attempt in silent if attempt.valid_before > now]
         if alive:
             await self.send(alive)
-        return len(alive)
 
     def _row(self, prepared: PreparedAttempt, holder: HolderId | None = None) -> Attempt:
         return Attempt(

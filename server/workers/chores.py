@@ -12,7 +12,8 @@ from domain.identity import OPERATOR, ItemId, request_key
 from domain.ledger import Command, FeeSweep, NewItem, Request
 from providers.base import Signer
 from server.ledger_writer import LedgerWriter
-from storage import addresses, fees
+from server.workers.settlement import CHAIN
+from storage import addresses, cursors, fees
 from storage.database import Engine
 from storage.fees import Unswept
 from storage.rollup import roll_up
@@ -21,7 +22,10 @@ log = structlog.get_logger()
 
 
 class AddressPool:
-    """Derives addresses ahead, so that onboarding needs no key and no network."""
+    """Derives addresses ahead, so that onboarding needs no key and no network.
+
+    Not before the watcher has a place to begin: what arrives at an address that nobody watches yet would be lost.
+    """
 
     def __init__(
         self, *, engine: Engine, signer: Signer, clock: Clock, entropy: Entropy, target: int, chunk: int = 64
@@ -41,10 +45,11 @@ class AddressPool:
 
     async def fill(self) -> bool:
         """Add one chunk when the pool is below its target; True when it added any."""
-        async with self._engine.begin() as tx:
+        async with self._engine.connect() as tx:
+            watched = await cursors.read(tx, CHAIN) is not None
             free = await addresses.free_count(tx)
             first = await addresses.next_index(tx)
-        if free >= self._target:
+        if not watched or free >= self._target:
             return False
         derived = await self._signer.derive_addresses(first, self._chunk)
         async with self._engine.begin() as tx:

@@ -7,6 +7,7 @@ and where each sender's balance is what custody says. A timeout, an error or a n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ import structlog
 
 from domain.clock import Clock
 from domain.identity import OPERATOR
-from domain.settlement import AttemptKind, Rail
+from domain.settlement import Rail
 from providers.base import ChainReader, DeathEvidence, Holding, ProviderUnavailable
 from storage import attempts, cursors, custody, settlements
 from storage.attempts import Attempt
@@ -45,9 +46,9 @@ class Judge:
         self._clock = clock
         self._unproven_after = unproven_after
 
-    async def judge(self) -> int:
-        """Bury attempts that are proven dead; show the rest of the expired ones as INDETERMINATE (money rule 3)."""
-        cases = await self._expired()
+    async def judge(self, under_way: Sequence[Attempt]) -> int:
+        """Bury those that are proven dead; show the rest of the expired ones as INDETERMINATE (money rule 3)."""
+        cases = await self._expired(under_way) if under_way else []
         buried = 0
         for case in cases:
             doubt = await self._doubt(case)
@@ -64,19 +65,20 @@ class Judge:
         reason = f"expired unmined, proven at block {case.cursor.number}"
         await attempts.bury(tx, self._rail, case.attempt, now=self._clock.now(), reason=reason)
 
-    async def _expired(self) -> list[_Case]:
-        """Expired attempts with the watcher's cursor and the senders' custody, all as of one moment."""
+    async def _expired(self, under_way: Sequence[Attempt]) -> list[_Case]:
+        """The expired among them that are still open, with the cursor and the senders' custody of the same moment."""
         now = self._clock.now()
         async with self._engine.connect() as tx:
             await tx.execution_options(isolation_level="REPEATABLE READ")
             cursor = await cursors.read(tx, self._chain)
             if cursor is None:
                 return []
-            expired = [
+            overdue = [
                 attempt
-                for attempt in await attempts.open_attempts(tx, kind=AttemptKind.TRANSFER)
+                for attempt in under_way
                 if attempt.valid_before <= cursor.block_time or attempt.valid_before + self._unproven_after < now
             ]
+            expired = await attempts.still_open(tx, overdue)
             items = await settlements.items_of_attempts(tx, [attempt.id for attempt in expired])
             queues = {item.queue for carried in items.values() for item in carried}
             positions = await custody.positions(tx, self._rail, sorted(queues))

@@ -22,7 +22,7 @@ import structlog
 
 from domain.clock import Clock, Entropy
 from domain.identity import OPERATOR, OUTSIDE, HolderId
-from domain.settlement import Candidate, QueueKey, Rail
+from domain.settlement import AttemptKind, Candidate, QueueKey, Rail
 from providers.base import (
     ChainReader,
     Movement,
@@ -38,7 +38,7 @@ from server.workers.attempts import Attempts
 from server.workers.concurrency import all_of
 from server.workers.judge import Judge
 from server.workers.refusals import Refusals
-from storage import claims, cursors, custody, provider_health, settlements
+from storage import attempts, claims, cursors, custody, provider_health, settlements
 from storage.claims import Claim, Place
 from storage.database import Engine
 from storage.settlements import ClaimedItem
@@ -133,9 +133,10 @@ class SettlementWorker:
             if await cursors.halted_reason(tx, CHAIN):
                 return
             await settlements.expire_leases(tx, self._rail, now=self._clock.now())
-        await self._attempts.resend()
-        await self._activation.check()
-        await self._judge.judge()
+            under_way = await attempts.open_attempts(tx)
+        await self._attempts.resend(under_way)
+        await self._activation.check([attempt for attempt in under_way if attempt.kind is AttemptKind.ACTIVATION])
+        await self._judge.judge([attempt for attempt in under_way if attempt.kind is AttemptKind.TRANSFER])
 
     # --- one round ----------------------------------------------------------------------------------------------------
 

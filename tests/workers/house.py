@@ -60,6 +60,27 @@ class RailParts(Protocol):
     def faucet(self) -> Faucet: ...
 
 
+class Outside(Protocol):
+    """What a worker uses, as one process sees it."""
+
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def writer(self) -> LedgerWriter: ...
+    @property
+    def provider(self) -> SettlementProvider: ...
+    @property
+    def reader(self) -> ChainReader: ...
+
+
+@dataclass(frozen=True)
+class _Here:
+    engine: Engine
+    writer: LedgerWriter
+    provider: SettlementProvider
+    reader: ChainReader
+
+
 def payment(
     entropy: Entropy, sender: UUID, recipient: UUID, micros: int, *, asset: Asset = Asset.USDC, fee: int = FEE
 ) -> Command:
@@ -117,24 +138,28 @@ class House:
             engine=self.engine, signer=self.rail.signer, clock=self.clock, entropy=self.entropy, target=8, chunk=16
         )
 
-    def new_settlement_worker(self, *, engine: Engine | None = None, rail: RailParts | None = None) -> SettlementWorker:
-        rail = rail or self.rail
+    def new_settlement_worker(self, outside: Outside | None = None) -> SettlementWorker:
+        """Another settlement worker, in the same process or in one that sees the outside in its own way."""
+        outside = outside or self.outside
         return SettlementWorker(
-            engine=engine or self.engine,
-            writer=self.writer,
-            provider=rail.provider,
-            reader=rail.reader,
-            operator_address=rail.signer.operator_address,
+            engine=outside.engine,
+            writer=outside.writer,
+            provider=outside.provider,
+            reader=outside.reader,
+            operator_address=self.rail.signer.operator_address,
             clock=self.clock,
             entropy=self.entropy,
             pace=self.pace,
         )
 
-    def new_watcher(self, *, start_block: int | None = None, pace: WatchPace | None = None) -> Watcher:
+    def new_watcher(
+        self, outside: Outside | None = None, *, start_block: int | None = None, pace: WatchPace | None = None
+    ) -> Watcher:
+        outside = outside or self.outside
         return Watcher(
-            engine=self.engine,
-            writer=self.writer,
-            reader=self.rail.reader,
+            engine=outside.engine,
+            writer=outside.writer,
+            reader=outside.reader,
             rail=Rail.TEMPO,
             chain=CHAIN,
             clock=self.clock,
@@ -143,12 +168,17 @@ class House:
             pace=pace or WatchPace(),
         )
 
+    @property
+    def outside(self) -> Outside:
+        return _Here(self.engine, self.writer, self.rail.provider, self.rail.reader)
+
     async def furnish(self) -> None:
-        """What the worker process does before its workers run."""
+        """What the worker process does before its workers run; the watcher has its place to begin."""
         async with self.engine.begin() as tx:
             now = self.clock.now()
             await addresses.add_operator(tx, OPERATOR, self.rail.signer.operator_address, now=now)
             await addresses.add_operator(tx, FEE_PAYER, self.rail.signer.fee_payer_address, now=now)
+        await self.watcher.step()
 
     async def open_wallets(self, count: int, *, kyc_level: int = 3) -> list[ConsumerId]:
         """Consumers as onboarding leaves them, at addresses of the pool, without the persons."""
@@ -281,7 +311,7 @@ async def running(*parts: Any) -> AsyncIterator[None]:
 async def until(condition: Any, *, seconds: float = 30.0, every: float = 0.05) -> None:
     """Wait in real time for an asynchronous condition."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(every)
 
 
