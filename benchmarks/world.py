@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks import accounts, yardsticks
-from sandbox.component import Refused, free_port
+from sandbox.component import Refused, free_port, require_free
 from sandbox.endpoints import ROOT
 from sandbox.keys import DevelopmentKeys
 from sandbox.listen import Listen
@@ -56,8 +56,9 @@ class ApiServer(WalletServer):
         return self._listening() == self.workers and super().ready()
 
     def _listening(self) -> int:
-        """Sockets that listen on the shared port: one for each process."""
-        sockets = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        """Sockets that listen on the shared port: one for each process. gRPC speaks IPv4 over IPv6 sockets, too."""
+        tables = [Path("/proc/net", name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+        sockets = [line.split()[1:4] for table in tables for line in table]
         return sum(local.endswith(f":{self.port:04X}") and state == "0A" for local, _, state in sockets)
 
 
@@ -71,7 +72,7 @@ def running(*, account_count: int, workers: int) -> Iterator[World]:
     valkey = Valkey(folder / "valkey", port=free_port())
     keys = DevelopmentKeys(folder / "keys")
     listen = Listen("The gRPC server", "GRPC_LISTEN", "127.0.0.1", free_port())
-    settings = _settings(keys, listen)
+    settings = _settings(keys, listen, http_port=_free_ports(workers))
     server = ApiServer(folder / "server", grpc_listen=listen, settings=settings, workers=workers)
     try:
         for part in (postgres, valkey):
@@ -91,11 +92,21 @@ def running(*, account_count: int, workers: int) -> Iterator[World]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _settings(keys: DevelopmentKeys, listen: Listen) -> dict[str, str]:
+def _free_ports(count: int) -> int:
+    """The first of so many free ports in a row: API process i serves its figures on the i-th."""
+    while True:
+        first = free_port()
+        with contextlib.suppress(Refused):
+            for port in range(first, first + count):
+                require_free(f"127.0.0.1:{port}", what="The HTTP server", setting="HTTP_LISTEN")
+            return first
+
+
+def _settings(keys: DevelopmentKeys, listen: Listen, *, http_port: int) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", ""),
         "GRPC_LISTEN": str(listen),
-        "HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "HTTP_LISTEN": f"127.0.0.1:{http_port}",
         "JWT_PUBLIC_KEY": keys.jwt_public,
         "SEALING_KEYS_FILE": str(keys.sealing_keys_file),
     }

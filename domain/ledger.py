@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -310,7 +311,7 @@ class Refund:
     """The amount is what was left when the command was built; if that has changed, the command is built anew."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Command:
     """Everything one use case wants to become true in one commit, or nothing of it."""
 
@@ -341,6 +342,7 @@ class Command:
     doom: WalletError | None = None
     """A refusal found while building the command; it is given only if the request id is new (money rule 22)."""
 
+    @cached_property
     def balance_keys(self) -> Collection[BalanceKey]:
         """The consumer balances this command may change, in the order in which it names them."""
         keys = {
@@ -354,9 +356,10 @@ class Command:
         keys.update(((sweep.consumer, sweep.asset), None) for sweep in self.fee_sweeps)
         return keys.keys()
 
-    def wallet_ids(self) -> set[UUID]:
+    @cached_property
+    def wallet_ids(self) -> Collection[UUID]:
         """The wallets whose flags and counters decide about this command."""
-        ids = {owner for owner, _ in self.balance_keys()}
+        ids = {owner for owner, _ in self.balance_keys}
         for holder in (
             self.sender,
             self.request and self.request.owner,
@@ -623,7 +626,7 @@ def _check_parties(state: LedgerState, command: Command) -> Wallet | None:
         raise ConsumerErased()
     if wallet.frozen:
         raise ConsumerFrozen(sender)
-    for owner, _ in command.balance_keys():
+    for owner, _ in command.balance_keys:
         recipient = state.wallets.get(owner)
         if recipient is None or recipient.erased:
             raise RecipientNotFound(command.places.get(owner))

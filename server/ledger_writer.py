@@ -21,6 +21,7 @@ import structlog
 
 from domain.clock import Clock, Entropy
 from domain.errors import DatabaseUnavailable, DeadlinePassed, Overloaded
+from domain.identity import OPERATOR
 from domain.ledger import BalanceKey, Command, Outcome, Refused, decide
 from storage import ledger
 from storage.committer import (
@@ -55,6 +56,14 @@ class _Waiting:
     answer: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+@dataclass(slots=True)
+class _Queue:
+    """What waits for one committer."""
+
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class LedgerWriter:
     """Submits commands and runs the committers. One for each process."""
 
@@ -73,18 +82,16 @@ class LedgerWriter:
         self._clock = clock
         self._entropy = entropy
         self._on_commit = on_commit
-        self._committers = committers
         self._queue_limit = queue_limit
         self._batch_time = batch_time
-        self._waiting: deque[_Waiting] = deque()
-        self._wake = asyncio.Event()
+        self._queues = [_Queue() for _ in range(committers)]
         self._preview_lock = asyncio.Lock()
         self._previewer = _Committer(database_url, batch_time, entropy)
 
     @property
     def queued(self) -> int:
         """How many commands wait for a committer."""
-        return len(self._waiting)
+        return sum(len(queue.waiting) for queue in self._queues)
 
     async def submit(self, command: Command, *, deadline: float | None = None) -> Outcome:
         """Have the command decided and, if it may be, made true. Answers after the commit.
@@ -92,12 +99,37 @@ class LedgerWriter:
         `deadline` is on the clock's monotonic scale; a command that is still waiting then is dropped undecided. Raises
         `Overloaded` when the queue is full and `DatabaseUnavailable` when the outcome could not be learned.
         """
-        if len(self._waiting) >= self._queue_limit:
+        return await self._enqueue(command, deadline)
+
+    async def submit_all(
+        self, commands: Sequence[Command], *, deadline: float | None = None
+    ) -> list[Outcome | BaseException]:
+        """Submit many at once: each has an outcome of its own, or the error that keeps it from having one.
+
+        Those of one sender are decided in the order given. When the queue is full, so is it for all that follow.
+        """
+        answers: list[asyncio.Future[Outcome]] = []
+        refused: list[Outcome | BaseException] = []
+        try:
+            for command in commands:
+                answers.append(self._enqueue(command, deadline))
+        except Overloaded as full:
+            refused = [Refused(full)] * (len(commands) - len(answers))
+        return [*await asyncio.gather(*answers, return_exceptions=True), *refused]
+
+    def _enqueue(self, command: Command, deadline: float | None) -> asyncio.Future[Outcome]:
+        if self.queued >= self._queue_limit:
             raise Overloaded(retry_after_ms=200)
-        waiting = _Waiting(command, 1 + len(command.balance_keys()) + len(command.items), deadline)
-        self._waiting.append(waiting)
-        self._wake.set()
-        return await waiting.answer
+        waiting = _Waiting(command, 1 + len(command.balance_keys) + len(command.items), deadline)
+        queue = self._queue_of(command)
+        queue.waiting.append(waiting)
+        queue.wake.set()
+        return waiting.answer
+
+    def _queue_of(self, command: Command) -> _Queue:
+        """One sender's commands all go to one committer: two could overtake each other (money rule 22)."""
+        owner = command.sender or (command.request.owner if command.request else OPERATOR)
+        return self._queues[owner.int % len(self._queues)]
 
     async def preview(self, command: Command) -> Outcome:
         """What `submit` would answer now: the same reads without locks, the same decision, no write (rule 25)."""
@@ -107,34 +139,35 @@ class LedgerWriter:
     async def run(self, stop: asyncio.Event) -> None:
         """Commit until `stop` is set and the queue is empty."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(self._committers):
-                tasks.create_task(self._commit_loop(stop))
+            for queue in self._queues:
+                tasks.create_task(self._commit_loop(queue, stop))
             await stop.wait()
-            self._wake.set()
+            for queue in self._queues:
+                queue.wake.set()
         await self._previewer.close()
 
-    async def _commit_loop(self, stop: asyncio.Event) -> None:
+    async def _commit_loop(self, queue: _Queue, stop: asyncio.Event) -> None:
         committer = _Committer(self._database_url, self._batch_time, self._entropy)
         try:
             while True:
-                await self._wake.wait()
-                batch = self._take()
+                await queue.wake.wait()
+                batch = self._take(queue.waiting)
                 if not batch:
                     if stop.is_set():
                         return
-                    self._wake.clear()
+                    queue.wake.clear()
                     continue
                 await self._commit(committer, batch)
         finally:
             await committer.close()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self, queue: deque[_Waiting]) -> list[_Waiting]:
         """The next batch, bounded by commands and by rows; what nobody waits for any more is dropped undecided."""
         batch: list[_Waiting] = []
         rows = 0
         now = self._clock.monotonic()
-        while self._waiting and len(batch) < MAX_BATCH_COMMANDS and (not batch or rows < MAX_BATCH_ROWS):
-            waiting = self._waiting.popleft()
+        while queue and len(batch) < MAX_BATCH_COMMANDS and (not batch or rows < MAX_BATCH_ROWS):
+            waiting = queue.popleft()
             if waiting.answer.done():
                 continue
             if waiting.deadline is not None and waiting.deadline <= now:

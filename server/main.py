@@ -11,6 +11,7 @@ wrong, and with 1 when it could not start or a part of it failed: crash loudly, 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -230,6 +231,10 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         shares_port=arguments.supervised,
     )
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
+    # What was built so far stays as long as the process. Taken out of the collector's sight, it is not walked through
+    # again and again while calls are answered, which cost a sixth of the process.
+    gc.collect()
+    gc.freeze()
     # What calls in flight need goes on until the last of them has its answer.
     answered = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:

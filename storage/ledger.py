@@ -60,6 +60,7 @@ from storage.schema import (
     entries,
     metadata,
     postings,
+    refunded_transfers,
     requests,
     settlement_attempts,
     settlement_items,
@@ -184,6 +185,12 @@ def _read_requests() -> Select[Any]:
     return select(*probe.c).select_from(given.join(probe, true()))
 
 
+def _read_refunded() -> Select[Any]:
+    r = refunded_transfers.c
+    wanted = r.transaction_id == func.any(array_parameter(r.transaction_id))
+    return select(r.transaction_id, r.refunded_micros).where(wanted)
+
+
 _WALLET_KEY = (wallets.c.consumer_id,)
 _BALANCE_KEY = (stablecoin_balances.c.consumer_id, stablecoin_balances.c.asset)
 _CUSTODY_KEY = (custody_positions.c.holder_id, custody_positions.c.rail, custody_positions.c.asset)
@@ -191,6 +198,7 @@ _CUSTODY_KEY = (custody_positions.c.holder_id, custody_positions.c.rail, custody
 READ_WALLETS = _Statement(_read_wallets(), _WALLET_KEY)
 READ_BALANCES = _Statement(_read_balances(), _BALANCE_KEY)
 READ_REQUESTS = _Statement(_read_requests(), (requests.c.owner_id, requests.c.key))
+READ_REFUNDED = _Statement(_read_refunded(), (refunded_transfers.c.transaction_id,))
 LOCK_WALLETS = _Statement(_locking(_read_wallets(), wallets), _WALLET_KEY)
 LOCK_BALANCES = _Statement(_locking(_read_balances(), stablecoin_balances), _BALANCE_KEY)
 LOCK_CUSTODY = _Statement(_locking(_read_custody(), custody_positions), _CUSTODY_KEY)
@@ -212,8 +220,8 @@ async def load(
     `now` is the injected time, or None for the database's own (whose UTC day the limits count in). With `lock=False`
     (a preview) nothing is locked, and the settlement side is not read at all.
     """
-    wallet_keys = {(wallet_id,) for command in commands for wallet_id in command.wallet_ids()}
-    balance_keys = {key for command in commands for key in command.balance_keys()}
+    wallet_keys = {(wallet_id,) for command in commands for wallet_id in command.wallet_ids}
+    balance_keys = {key for command in commands for key in command.balance_keys}
     request_keys = {(c.request.owner, c.request.key) for c in commands if c.request is not None}
     trip = connection.round_trip()
     trip.add(b"BEGIN")
@@ -224,6 +232,7 @@ async def load(
         (kind, (LOCK_RECORDS if lock else READ_RECORDS)[kind].add_to(trip, ids)) for kind, ids in _record_ids(commands)
     ]
     found_requests = READ_REQUESTS.add_to(trip, request_keys)
+    found_refunded = READ_REFUNDED.add_to(trip, {(c.refund.transaction_id,) for c in commands if c.refund is not None})
     await trip.send()
     wallet_rows = found_wallets.rows
     state = LedgerState(now=now or _database_time(wallet_rows) or datetime.now().astimezone())
@@ -234,6 +243,7 @@ async def load(
         state.requests[row[0], row[1]] = _stored_request(row)
     for kind, answer in found_records:
         state.records.update({(kind, row[0]): row[1] for row in answer.rows})
+    state.refunded = {row[0]: row[1] for row in found_refunded.rows}
     settlement.read_into(state)
     return state
 
@@ -360,6 +370,18 @@ def _move_custody() -> _Statement:
 MOVE_CUSTODY = _move_custody()
 
 
+def _upsert_refunded() -> _Statement:
+    """How much is given back now. A CHECK keeps it from passing what was received, whatever was decided."""
+    columns = list(refunded_transfers.columns)
+    given = given_rows(columns)
+    statement = upsert(refunded_transfers).from_select([column.name for column in columns], select(*given.c))
+    total = {"refunded_micros": statement.excluded.refunded_micros}
+    return _Statement(statement.on_conflict_do_update(index_elements=["transaction_id"], set_=total), columns)
+
+
+UPSERT_REFUNDED = _upsert_refunded()
+
+
 async def write(connection: CommitterConnection, state: LedgerState, writes: Writes, *, entropy: Entropy) -> None:
     """Write the batch and commit it, in one round trip."""
     trip = connection.round_trip()
@@ -404,6 +426,7 @@ def _statements(state: LedgerState, writes: Writes, entropy: Entropy) -> Iterabl
         (INSERT_POSTINGS, _posting_rows(writes)),
         (INSERT_ENTRIES, _entry_rows(writes)),
         (INSERT_REQUESTS, [_request_row(request, outcome, state.now) for request, outcome in writes.requests]),
+        (UPSERT_REFUNDED, [(id, r.received_micros, state.refunded[id]) for id, r in writes.refunds.items()]),
         (INSERT_SYSTEM_ENTRIES, _system_rows(writes, entropy)),
         (INSERT_ITEMS, _item_rows(writes)),
         (UPDATE_ATTEMPTS, [(a.attempt_id, a.state, a.at, a.fee_asset, a.fee_micros) for a in writes.attempts]),
