@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -103,19 +103,20 @@ class LedgerWriter:
 
     async def submit_all(
         self, commands: Sequence[Command], *, deadline: float | None = None
-    ) -> list[Outcome | BaseException]:
+    ) -> list[Outcome | Exception]:
         """Submit many at once: each has an outcome of its own, or the error that keeps it from having one.
 
         Those of one sender are decided in the order given. When the queue is full, so is it for all that follow.
         """
         answers: list[asyncio.Future[Outcome]] = []
-        refused: list[Outcome | BaseException] = []
+        refused: list[Outcome | Exception] = []
         try:
             for command in commands:
                 answers.append(self._enqueue(command, deadline))
         except Overloaded as full:
             refused = [Refused(full)] * (len(commands) - len(answers))
-        return [*await asyncio.gather(*answers, return_exceptions=True), *refused]
+        decided = cast("list[Outcome | Exception]", await asyncio.gather(*answers, return_exceptions=True))
+        return decided + refused
 
     def _enqueue(self, command: Command, deadline: float | None) -> asyncio.Future[Outcome]:
         if self.queued >= self._queue_limit:

@@ -6,13 +6,13 @@ by email or phone passes the normalised text and gets an id, found by its blind 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Select, delete, insert, select, update
+from sqlalchemy import Column, Select, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -21,6 +21,7 @@ from domain.handles import PROTECTED_FOR, normalised
 from domain.identity import ConsumerId
 from domain.money import Asset
 from storage.addresses import PooledAddress
+from storage.arrays import array_parameter
 from storage.database import Tx
 from storage.schema import consumers, retired_handles, stablecoin_balances, wallets
 from storage.sealing import KeyRing
@@ -107,15 +108,17 @@ class Directory:
         row = (await tx.execute(_joined().where(_c.id == consumer_id))).first()
         return self._consumer(row) if row else None
 
-    async def find_by_email(self, tx: Tx, email: str) -> ConsumerId | None:
-        return await _find(tx, _c.email_index == self.email_index(email))
+    async def find_by_emails(self, tx: Tx, emails: Collection[str]) -> dict[str, ConsumerId]:
+        """Whose these are, of those that are anybody's."""
+        return await _find_all(tx, _c.email_index, {email: self.email_index(email) for email in emails})
 
-    async def find_by_phone(self, tx: Tx, phone: str) -> ConsumerId | None:
-        return await _find(tx, _c.phone_index == self.phone_index(phone))
+    async def find_by_phones(self, tx: Tx, phones: Collection[str]) -> dict[str, ConsumerId]:
+        """Whose these are, of those that are anybody's."""
+        return await _find_all(tx, _c.phone_index, {phone: self.phone_index(phone) for phone in phones})
 
-    async def find_by_handle(self, tx: Tx, handle: str) -> ConsumerId | None:
-        """Handles are kept in lower case, without the @."""
-        return await _find(tx, _c.handle == normalised(handle))
+    async def find_by_handles(self, tx: Tx, handles: Collection[str]) -> dict[str, ConsumerId]:
+        """Whose these are, of those that are anybody's. Handles are kept in lower case, without the @."""
+        return await _find_all(tx, _c.handle, {handle: normalised(handle) for handle in handles})
 
     async def set_handle(self, tx: Tx, consumer_id: UUID, handle: str, *, now: datetime) -> None:
         """Give a consumer a handle in its one form, and keep the one given up from others for a while.
@@ -213,6 +216,14 @@ def _joined() -> Select[Any]:
 async def _find(tx: Tx, condition: Any) -> ConsumerId | None:
     row = (await tx.execute(select(_c.id).where(condition))).first()
     return ConsumerId(row.id) if row else None
+
+
+async def _find_all(tx: Tx, column: Column[Any], keys: Mapping[str, Any]) -> dict[str, ConsumerId]:
+    """By what they were asked for, the consumers that the column's keys lead to."""
+    statement = select(column, _c.id).where(column == func.any(array_parameter(column)))
+    rows = await tx.execute(statement, {column.name: sorted(set(keys.values()))})
+    found = {row[0]: ConsumerId(row[1]) for row in rows}
+    return {name: found[key] for name, key in keys.items() if key in found}
 
 
 async def _add_wallet(tx: Tx, address: PooledAddress, now: datetime) -> None:

@@ -494,6 +494,106 @@ ledger_epoch = Table(
     comment="One row, changed after a restore to an earlier time: versions are then given out a second time.",
 )
 
+# --- from consumer to consumer --------------------------------------------------------------------------------------
+
+batch_transfers = Table(
+    "batch_transfers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("consumer_id", Uuid),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _required("fee_micros", BigInteger),
+    _required("item_count", Integer),
+    _required("state", Text),
+    _time("created_at"),
+    CheckConstraint("micros > 0", name="micros"),
+    CheckConstraint("item_count > 0", name="item_count"),
+    CheckConstraint("state = 'COMPLETED'", name="state"),
+    comment="Many paid in one commit for one fee. Each recipient's part is a transaction with this batch_id.",
+)
+
+refunded_transfers = Table(
+    "refunded_transfers",
+    metadata,
+    Column("transaction_id", Uuid, primary_key=True),
+    _required("received_micros", BigInteger),
+    _required("refunded_micros", BigInteger),
+    CheckConstraint("refunded_micros BETWEEN 1 AND received_micros", name="refunded"),
+    comment="How much of a transfer its recipient has given back in all refunds together.",
+)
+
+payment_requests = Table(
+    "payment_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("payee_id", Uuid),
+    _required("payer_id", Uuid),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _required("memo", Text),
+    _required("state", Text),
+    _optional("transaction_id", Uuid),
+    _required("request_key", Uuid),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("closed_at", required=False),
+    UniqueConstraint("payee_id", "request_key"),
+    CheckConstraint("micros > 0", name="micros"),
+    CheckConstraint("payee_id <> payer_id", name="two_parties"),
+    CheckConstraint("state IN ('OPEN', 'PAID', 'DECLINED', 'CANCELLED')", name="state"),
+    CheckConstraint("(state = 'OPEN') = (closed_at IS NULL)", name="closed"),
+    CheckConstraint("(state = 'PAID') = (transaction_id IS NOT NULL)", name="paid"),
+    Index(None, "payee_id", "id"),
+    Index(None, "payer_id", "id"),
+    comment="Somebody asks somebody for money. An open one of old has expired, whatever its row says.",
+)
+
+scheduled_transfers = Table(
+    "scheduled_transfers",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("consumer_id", Uuid),
+    _required("recipient_id", Uuid),
+    _required("asset", Text),
+    _required("micros", BigInteger),
+    _required("memo", Text),
+    _time("start_at"),
+    _required("recurrence", Text),
+    _required("state", Text),
+    _time("next_run_at", required=False),
+    _required("run_count", Integer),
+    _required("request_key", Uuid),
+    _time("created_at"),
+    UniqueConstraint("consumer_id", "request_key"),
+    CheckConstraint("micros > 0", name="micros"),
+    CheckConstraint("state IN ('ACTIVE', 'COMPLETED', 'CANCELLED')", name="state"),
+    CheckConstraint("(state = 'ACTIVE') = (next_run_at IS NOT NULL)", name="next_run"),
+    Index(None, "consumer_id", "id"),
+    Index("scheduled_transfers_due_idx", "next_run_at", "id", postgresql_where=text("state = 'ACTIVE'")),
+    comment="Transfers in the future: to whom, how much, when first and by which rule again.",
+)
+
+scheduled_runs = Table(
+    "scheduled_runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("scheduled_transfer_id", Uuid),
+    _time("occurrence_at"),
+    _required("state", Text),
+    _optional("transaction_id", Uuid),
+    _required("reason", Text, server_default=text("''")),
+    _time("begun_at"),
+    _time("lease_until"),
+    _time("finished_at", required=False),
+    UniqueConstraint("scheduled_transfer_id", "occurrence_at"),
+    CheckConstraint("state IN ('BEGUN', 'COMPLETED', 'REFUSED')", name="state"),
+    CheckConstraint("(state = 'BEGUN') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("(state = 'COMPLETED') = (transaction_id IS NOT NULL)", name="completed"),
+    Index("scheduled_runs_open_idx", "lease_until", "id", postgresql_where=text("state = 'BEGUN'")),
+    comment="Each occurrence of a scheduled transfer that has begun, once, and what became of it.",
+)
+
 # --- providers ------------------------------------------------------------------------------------------------------
 
 provider_health = Table(

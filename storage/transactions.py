@@ -16,14 +16,21 @@ from sqlalchemy import ColumnElement, Select, func, select, true
 
 from domain.errors import TransactionNotFound
 from domain.identity import ItemId, TransactionId
-from domain.ledger import Command, Transaction, TransactionKind
+from domain.ledger import Command, NewItem, Transaction, TransactionKind
 from domain.money import Asset, Money
 from domain.pricing import share
 from domain.settlement import ItemState
 from domain.withdrawals import Withdrawal
 from storage import withdrawals
+from storage.arrays import array_parameter
 from storage.database import Tx
-from storage.schema import attempt_items, settlement_attempts, settlement_items, transactions
+from storage.schema import (
+    attempt_items,
+    refunded_transfers,
+    settlement_attempts,
+    settlement_items,
+    transactions,
+)
 
 _t = transactions.c
 _i = settlement_items.c
@@ -61,27 +68,68 @@ class Recorded:
     receipts: tuple[Receipt, ...] = ()
     withdrawal: Withdrawal | None = None
     """What its hold is for, and what became of it."""
+    refunded_micros: int = 0
+    """How much of it its recipient has given back so far."""
 
 
 def recorded(command: Command, at: datetime, *, withdrawal: Withdrawal | None = None) -> Recorded:
     """The first transaction of a command that was applied just now, as it would be read back."""
-    receipts = tuple(
-        Receipt(item_id=item.id, state=item.state, amount=Money(item.asset, item.micros), created_at=at)
-        for item in command.items
-    )
+    receipts = tuple(_new_receipt(item, at) for item in command.items)
     states = tuple(receipt.state for receipt in receipts)
     return Recorded(command.transactions[0], at, states, receipts, withdrawal)
 
 
+def all_recorded(command: Command, at: datetime) -> list[Recorded]:
+    """The transactions of a command that was applied just now, each with the items that are its own."""
+    receipts: dict[UUID | None, list[Receipt]] = {}
+    for item in command.items:
+        receipts.setdefault(item.transaction_id, []).append(_new_receipt(item, at))
+    recorded = []
+    for transaction in command.transactions:
+        own = tuple(receipts.get(transaction.id, ()))
+        recorded.append(Recorded(transaction, at, tuple(receipt.state for receipt in own), own))
+    return recorded
+
+
+def _new_receipt(item: NewItem, at: datetime) -> Receipt:
+    return Receipt(item_id=item.id, state=item.state, amount=Money(item.asset, item.micros), created_at=at)
+
+
 async def get(tx: Tx, transaction_id: UUID, *, party: UUID | None = None) -> Recorded:
     """One transaction with its receipts; raises `TransactionNotFound`, also when `party` has no part in it."""
-    row = (await tx.execute(select(transactions).where(_t.id == transaction_id))).first()
-    if row is None or (party is not None and party not in (row.consumer_id, row.counterparty_id)):
+    found = (await get_all(tx, [transaction_id])).get(transaction_id)
+    if found is None or party not in (None, found.transaction.consumer_id, found.transaction.counterparty_id):
         raise TransactionNotFound()
-    found = tuple(_receipt(item) for item in await tx.execute(_receipts(_i.transaction_id == transaction_id)))
-    holds = await _holds(tx, [row])
-    states = tuple(receipt.state for receipt in found)
-    return Recorded(_transaction(row), row.created_at, states, found, holds.get(row.id))
+    return found
+
+
+async def get_all(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Recorded]:
+    """The transactions with these ids, with their receipts."""
+    rows = list(await tx.execute(_HEADERS, {"id": list(ids)}))
+    found: dict[UUID, list[Receipt]] = {}
+    ours = _i.transaction_id == func.any(array_parameter(_i.transaction_id))
+    for item in await tx.execute(_receipts(ours), {"transaction_id": list(ids)}):
+        found.setdefault(item.transaction_id, []).append(_receipt(item))
+    holds = await _holds(tx, rows)
+    return {row.id: _read_back(row, found.get(row.id, ()), holds.get(row.id)) for row in rows}
+
+
+def _headers() -> Select[Any]:
+    r = refunded_transfers.c
+    joined = transactions.outerjoin(refunded_transfers, r.transaction_id == _t.id)
+    return select(*_t, r.refunded_micros).select_from(joined).where(_t.id == func.any(array_parameter(_t.id)))
+
+
+_HEADERS = _headers()
+
+
+def _read_back(
+    row: Any, receipts: Sequence[Receipt], withdrawal: Withdrawal | None, states: Sequence[ItemState] | None = None
+) -> Recorded:
+    if states is None:
+        states = [receipt.state for receipt in receipts]
+    header, refunded = _transaction(row), row.refunded_micros or 0
+    return Recorded(header, row.created_at, tuple(states), tuple(receipts), withdrawal, refunded)
 
 
 async def receipts(tx: Tx, item_ids: Collection[UUID]) -> list[Receipt]:
@@ -91,17 +139,14 @@ async def receipts(tx: Tx, item_ids: Collection[UUID]) -> list[Receipt]:
 
 async def find(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Recorded]:
     """The transactions with these ids, without receipts."""
-    rows = list(await tx.execute(select(transactions).where(_t.id.in_(sorted(ids)))))
+    rows = list(await tx.execute(_HEADERS, {"id": list(ids)}))
     states: dict[UUID, list[ItemState]] = {}
     for transaction_id, state in await tx.execute(
         select(_i.transaction_id, _i.state).where(_i.transaction_id.in_(sorted(ids)))
     ):
         states.setdefault(transaction_id, []).append(ItemState(state))
     holds = await _holds(tx, rows)
-    return {
-        row.id: Recorded(_transaction(row), row.created_at, tuple(states.get(row.id, ())), withdrawal=holds.get(row.id))
-        for row in rows
-    }
+    return {row.id: _read_back(row, (), holds.get(row.id), states.get(row.id, ())) for row in rows}
 
 
 async def _holds(tx: Tx, rows: Sequence[Any]) -> dict[TransactionId, Withdrawal]:

@@ -7,30 +7,20 @@ the locks, and never here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from domain.clock import Entropy
 from domain.errors import SelfTransfer, WalletError
-from domain.identity import ConsumerId, ItemId, TransactionId, body_hash, request_key
-from domain.ledger import (
-    AccountKind,
-    Applied,
-    Command,
-    NewItem,
-    Outcome,
-    Posting,
-    Refused,
-    Request,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
+from domain.identity import ConsumerId, body_hash, request_key
+from domain.ledger import Applied, Command, Outcome, Refused, Request
 from domain.money import Money
 from domain.pricing import FeeSchedule
+from domain.transfers import booking
 from server.ledger_writer import LedgerWriter
 from server.services.rates import ReferenceRates
-from server.services.recipients import Recipient, Recipients
+from server.services.recipients import Recipient, Recipients, found_one
 from storage import transactions
 from storage.database import Engine, reading
 from storage.transactions import Recorded, recorded
@@ -78,15 +68,30 @@ class TransferService:
 
     async def transfer(self, order: TransferOrder, *, deadline: float) -> Transferred:
         """Move the money, or raise why not. Answers after the commit."""
-        command = await self._command(order)
+        (command,) = await self._commands([order])
         return await self._answer(command, await self._writer.submit(command, deadline=deadline))
 
     async def preview(self, order: TransferOrder) -> Transferred:
         """What `transfer` would answer now; nothing is written, not even the request id (money rule 25)."""
-        command = await self._command(order)
+        (command,) = await self._commands([order])
         return await self._answer(command, await self._writer.preview(command))
 
-    async def _command(self, order: TransferOrder) -> Command:
+    async def submit(self, orders: Sequence[TransferOrder], *, deadline: float) -> list[Transferred | Exception]:
+        """Make many transfers that know nothing of each other; those of one sender are decided in the order given.
+
+        Each has its own answer: what was done, or why not. An error that is no refusal leaves open whether it was done.
+        """
+        commands = await self._commands(orders)
+        outcomes = await self._writer.submit_all(commands, deadline=deadline)
+        stored = await self._stored(outcomes)
+        return [_result(command, outcome, stored) for command, outcome in zip(commands, outcomes, strict=True)]
+
+    async def _commands(self, orders: Sequence[TransferOrder]) -> list[Command]:
+        """Each order as one command."""
+        found = await self._recipients.find_all([order.recipient for order in orders])
+        return [await self._command(order, recipient) for order, recipient in zip(orders, found, strict=True)]
+
+    async def _command(self, order: TransferOrder, found: ConsumerId | WalletError) -> Command:
         """The order as one command.
 
         A refusal found on the way travels with the command: a request id that was used before is answered first,
@@ -94,13 +99,13 @@ class TransferService:
         """
         request = self._request(order)
         try:
-            recipient = await self._recipients.find(order.recipient)
+            recipient = found_one(found)
             if recipient == order.sender:
                 raise SelfTransfer(order.recipient.field)
             limit_usd_micros = await self._rates.usd_micros(order.amount)
         except WalletError as refusal:
             return Command(request=request, sender=order.sender, doom=refusal)
-        return self.payment(order, recipient, request, limit_usd_micros)
+        return self._payment(order, recipient, request, limit_usd_micros)
 
     def _request(self, order: TransferOrder) -> Request:
         recipient, amount = order.recipient, order.amount
@@ -108,46 +113,48 @@ class TransferService:
         key = request_key(caller=order.caller, request_id=order.request_id)
         return Request(order.sender, key, body_hash("Transfer", *said), order.request_id)
 
-    def payment(self, order: TransferOrder, recipient: ConsumerId, request: Request, limit_usd_micros: int) -> Command:
-        """The command that pays this recipient, also where it was another rpc that found them."""
-        amount, fee = order.amount, self._fees.transfer_fee(order.amount)
-        sender = available(order.sender)
-        postings = [Posting(sender, available(recipient), amount.asset, amount.micros)]
-        if fee.micros:
-            postings.append(Posting(sender, operator_account(AccountKind.FEES), fee.asset, fee.micros))
-        transaction = Transaction(
-            id=TransactionId(self._entropy.uuid7()),
-            kind=TransactionKind.TRANSFER,
-            consumer_id=order.sender,
-            counterparty_id=recipient,
-            asset=amount.asset,
-            micros=amount.micros,
-            fee_micros=fee.micros,
+    def _payment(self, order: TransferOrder, recipient: ConsumerId, request: Request, limit_usd_micros: int) -> Command:
+        made = booking(
+            self._entropy,
+            sender=order.sender,
+            recipient=recipient,
+            amount=order.amount,
+            fee_micros=self._fees.transfer_fee(order.amount).micros,
             memo=order.memo,
             caller=order.caller,
             request_id=order.request_id,
         )
-        item = NewItem(
-            id=ItemId(self._entropy.uuid7()),
-            sender=order.sender,
-            recipient=recipient,
-            asset=amount.asset,
-            micros=amount.micros,
-        )
         return Command(
-            transactions=(transaction,),
-            postings=(tuple(postings),),
+            transactions=(made.transaction,),
+            postings=(made.postings,),
+            items=(made.item,),
             request=request,
             sender=order.sender,
             limit_usd_micros=limit_usd_micros,
-            items=(item,),
+            places={recipient: order.recipient.place},
         )
 
     async def _answer(self, command: Command, outcome: Outcome) -> Transferred:
-        if isinstance(outcome, Refused):
-            raise outcome.error
-        if not outcome.replayed:
-            return Transferred(recorded(command, outcome.at), outcome)
-        assert outcome.transaction_id is not None, "only a transfer is stored under a transfer's request id and hash"
+        done = _result(command, outcome, await self._stored([outcome]))
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    async def _stored(self, outcomes: Sequence[Outcome | Exception]) -> Mapping[UUID, Recorded]:
+        """The transfers that earlier calls made, for those that were replayed."""
+        replayed = [one for one in outcomes if isinstance(one, Applied) and one.replayed]
+        if not replayed:
+            return {}
         async with reading(self._engine) as tx:
-            return Transferred(await transactions.get(tx, outcome.transaction_id), outcome)
+            return await transactions.get_all(tx, [one.transaction_id for one in replayed if one.transaction_id])
+
+
+def _result(command: Command, outcome: Outcome | Exception, stored: Mapping[UUID, Recorded]) -> Transferred | Exception:
+    if isinstance(outcome, Exception):
+        return outcome
+    if isinstance(outcome, Refused):
+        return outcome.error
+    if not outcome.replayed:
+        return Transferred(recorded(command, outcome.at), outcome)
+    assert outcome.transaction_id is not None, "only a transfer is stored under a transfer's request id and hash"
+    return Transferred(stored[outcome.transaction_id], outcome)
