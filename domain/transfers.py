@@ -24,11 +24,22 @@ from domain.ledger import (
 from domain.money import Money
 
 
-class Origin(StrEnum):
+class OriginKind(StrEnum):
     """What a transfer goes back to, where nobody sent it by hand."""
 
     PAYMENT_REQUEST = "payment_request"
     SCHEDULED_TRANSFER = "scheduled_transfer"
+
+
+class Origin(NamedTuple):
+    """The payment request or the scheduled transfer behind a transfer."""
+
+    kind: OriginKind
+    id: str
+
+    def __str__(self) -> str:
+        """As the transfer's header refers to it."""
+        return f"{self.kind}/{self.id}"
 
 
 class Booking(NamedTuple):
@@ -83,14 +94,9 @@ def booking(
     return Booking(transaction, tuple(postings), item)
 
 
-def reference_to(origin: Origin, id: UUID) -> str:
-    """How a transfer's header names what it goes back to."""
-    return f"{origin}/{id}"
-
-
-def origin_of(header: Transaction) -> tuple[Origin, str] | None:
-    """What a transfer goes back to, and its id, if nobody sent it by hand."""
+def origin_of(header: Transaction) -> Origin | None:
+    """What a transfer goes back to, if nobody sent it by hand."""
     kind, found, id = header.reference.partition("/")
-    if header.kind is not TransactionKind.TRANSFER or not found or kind not in tuple(Origin):
+    if header.kind is not TransactionKind.TRANSFER or not found or kind not in tuple(OriginKind):
         return None
-    return Origin(kind), id
+    return Origin(OriginKind(kind), id)

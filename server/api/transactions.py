@@ -14,6 +14,7 @@ from domain.ledger import Transaction as Header
 from domain.ledger import TransactionKind as Kind
 from domain.money import MAX_MICROS, Asset, Money
 from domain.settlement import ItemState, Rail
+from domain.transfers import OriginKind, origin_of
 from domain.withdrawals import Withdrawal, WithdrawalState
 from monay.wallet.v1 import money_pb2
 from monay.wallet.v1 import transaction_pb2 as pb
@@ -129,6 +130,9 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
         proto.counterparty.handle = (handles or {}).get(other, "")
     if recorded.withdrawal is not None:
         _show_withdrawal(proto, recorded.withdrawal)
+    _show_origin(proto, header)
+    if recorded.refunded_micros:
+        proto.refunded.CopyFrom(money(Money(header.asset, recorded.refunded_micros)))
     return proto
 
 
@@ -164,6 +168,17 @@ def _show_withdrawal(proto: pb.Transaction, withdrawal: Withdrawal) -> None:
     else:
         proto.counterparty.bank_account_id = str(withdrawal.bank_account_id)
     proto.route.CopyFrom(route(withdrawal.route))
+
+
+def _show_origin(proto: pb.Transaction, header: Header) -> None:
+    """What it goes back to, if nobody sent it by hand."""
+    origin = origin_of(header)
+    if header.kind is Kind.REFUND:
+        proto.original_transaction_id = header.reference
+    elif origin is not None and origin.kind is OriginKind.PAYMENT_REQUEST:
+        proto.payment_request_id = origin.id
+    elif origin is not None:
+        proto.scheduled_transfer_id = origin.id
 
 
 def _other(header: Header, viewer: UUID) -> UUID | None:
