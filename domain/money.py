@@ -69,3 +69,10 @@ def usd_micros(money: Money, *, eur_usd_micros: int | None) -> int:
     if eur_usd_micros is None:
         raise ValueError(f"{money.asset} needs a reference rate")
     return -(-money.micros * eur_usd_micros // MICROS_PER_UNIT)
+
+
+def worth_usd_micros(money: Money, *, eur_usd_micros: int) -> int:
+    """What an amount is worth in US dollar micros, rounded down: nobody is shown more than there is."""
+    if money.asset.is_usd:
+        return money.micros
+    return money.micros * eur_usd_micros // MICROS_PER_UNIT

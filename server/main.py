@@ -34,6 +34,7 @@ from server.api.kyc import Kyc
 from server.api.limits import Limits
 from server.api.operations import Operations
 from server.api.pauses import Pauses
+from server.api.portfolios import Portfolios
 from server.api.preferences import PreferencesNoun
 from server.api.proofs import Proofs
 from server.api.providers import Providers
@@ -181,11 +182,11 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     withdrawals = WithdrawalService(
         engine=engine,
         writer=writer,
-        transfers=transfers,
         destinations=Destinations(engine=engine, jobs=jobs, clock=clock),
         bank_accounts=bank_accounts,
         routing=routing,
         rates=rates,
+        fees=settings.fees,
         clock=clock,
         entropy=entropy,
     )
@@ -210,6 +211,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         Deposits(deposits),
         Withdrawals(withdrawals),
         Balances(engine=engine, feed=feed, clock=clock),
+        Portfolios(engine=engine, rates=rates, clock=clock),
         Transactions(engine=engine, directory=directory),
         Providers(engine=engine, health=health, routing=routing),
         Proofs(

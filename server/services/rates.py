@@ -35,9 +35,10 @@ class ReferenceRates:
         """The value in dollar micros, rounded up; raises `RateTooOld` where a rate is needed and there is none."""
         if money.asset.is_usd:
             return money.micros
-        return usd_micros(money, eur_usd_micros=await self._eur_usd_micros())
+        return usd_micros(money, eur_usd_micros=(await self.eur_usd()).micros)
 
-    async def _eur_usd_micros(self) -> int:
+    async def eur_usd(self) -> Rate:
+        """The price of one euro, if it may still be used; raises `RateTooOld`."""
         async with self._reading:
             if self._clock.monotonic() - self._read_at >= REREAD_SECONDS:
                 async with reading(self._engine) as tx:
@@ -46,4 +47,4 @@ class ReferenceRates:
         rate = self._rate
         if rate is None or self._clock.now() - rate.quoted_at > self._max_age:
             raise RateTooOld(rate.quoted_at if rate else None)
-        return rate.micros
+        return rate

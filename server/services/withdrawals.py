@@ -15,15 +15,15 @@ from domain.errors import WalletError
 from domain.identity import OUTSIDE, ConsumerId, ItemId, TransactionId, body_hash, request_key
 from domain.ledger import Applied, Command, NewItem, Outcome, Refused, Request, Transaction, TransactionKind
 from domain.money import Money
+from domain.pricing import FeeSchedule
 from domain.routing import Purpose, RouteDecision, RouteRequest, Speed
 from domain.settlement import Rail
+from domain.transfers import booking
 from domain.withdrawals import Withdrawal, WithdrawalState, hold_posting
 from server.ledger_writer import LedgerWriter
 from server.services.destinations import Destinations
 from server.services.rates import ReferenceRates
-from server.services.recipients import By, Recipient
 from server.services.routing import Routing
-from server.services.transfers import TransferOrder, TransferService
 from storage import requests, transactions, withdrawals
 from storage.bank_accounts import BankAccounts
 from storage.database import Engine, reading
@@ -68,21 +68,21 @@ class WithdrawalService:
         *,
         engine: Engine,
         writer: LedgerWriter,
-        transfers: TransferService,
         destinations: Destinations,
         bank_accounts: BankAccounts,
         routing: Routing,
         rates: ReferenceRates,
+        fees: FeeSchedule,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._engine = engine
         self._writer = writer
-        self._transfers = transfers
         self._destinations = destinations
         self._bank_accounts = bank_accounts
         self._routing = routing
         self._rates = rates
+        self._fees = fees
         self._clock = clock
         self._entropy = entropy
 
@@ -111,7 +111,7 @@ class WithdrawalService:
         owner = await self._owner(order)
         limit_usd_micros = await self._rates.usd_micros(order.amount)
         if owner is not None:
-            return _Plan(self._transfers.payment(_as_transfer(order, owner), owner, request, limit_usd_micros))
+            return _Plan(self._transfer(order, owner, request, limit_usd_micros))
         route = await self._route(order)
         if order.address is not None:
             await self._destinations.require_allowed(order.address, order.amount.asset, deadline=deadline)
@@ -131,6 +131,28 @@ class WithdrawalService:
         speed = await self._routing.speed(order.speed, consumer=order.consumer)
         request = RouteRequest(purposes=frozenset({purpose}), amount=order.amount, speed=speed)
         return await self._routing.choose(request, consumer=order.consumer)
+
+    def _transfer(self, order: WithdrawalOrder, owner: ConsumerId, request: Request, limit_usd_micros: int) -> Command:
+        """What pays another consumer, at once, without anything leaving."""
+        made = booking(
+            self._entropy,
+            sender=order.consumer,
+            recipient=owner,
+            amount=order.amount,
+            fee_micros=self._fees.transfer_fee(order.amount).micros,
+            memo=order.memo,
+            caller=order.caller,
+            request_id=order.request_id,
+        )
+        return Command(
+            transactions=(made.transaction,),
+            postings=(made.postings,),
+            items=(made.item,),
+            request=request,
+            sender=order.consumer,
+            limit_usd_micros=limit_usd_micros,
+            places={owner: "address"},
+        )
 
     def _hold(self, order: WithdrawalOrder, request: Request, route: RouteDecision, limit_usd_micros: int) -> _Plan:
         """The hold, its record, and the item that pays it out once the ledger's posting makes it count (rule 16)."""
@@ -176,17 +198,6 @@ def _request(order: WithdrawalOrder) -> Request:
     said = (*to, order.amount.asset, order.amount.micros, order.memo, order.speed or "")
     key = request_key(caller=order.caller, request_id=order.request_id)
     return Request(order.consumer, key, body_hash("Withdraw", *said), order.request_id)
-
-
-def _as_transfer(order: WithdrawalOrder, owner: ConsumerId) -> TransferOrder:
-    return TransferOrder(
-        sender=order.consumer,
-        recipient=Recipient(By.CONSUMER_ID, str(owner), field="address"),
-        amount=order.amount,
-        memo=order.memo,
-        caller=order.caller,
-        request_id=order.request_id,
-    )
 
 
 def _header(order: WithdrawalOrder, withdrawal: Withdrawal) -> Transaction:

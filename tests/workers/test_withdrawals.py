@@ -22,13 +22,10 @@ from providers.simulated import Step
 from server.services.destinations import Destinations
 from server.services.provider_jobs import ProviderJobs
 from server.services.rates import ReferenceRates
-from server.services.recipients import Recipients
 from server.services.routing import Routing
-from server.services.transfers import TransferService
 from server.services.withdrawals import WithdrawalOrder, WithdrawalService, Withdrawn
 from storage import destination_checks, provider_health, transactions
 from storage.bank_accounts import BankAccounts
-from storage.consumers import Directory
 from storage.destination_checks import DestinationCheck
 from storage.proofs import system_accounts
 from storage.provider_health import ProviderHealthRow
@@ -47,24 +44,15 @@ class Exit:
     def __init__(self, house: SimulatedHouse, ring: KeyRing) -> None:
         self.simulated, self.house = house, house.house
         engine, writer, clock, entropy = self.house.engine, self.house.writer, self.house.clock, self.house.entropy
-        rates = ReferenceRates(engine=engine, clock=clock, max_age=HOUR)
-        transfers = TransferService(
-            engine=engine,
-            writer=writer,
-            recipients=Recipients(engine=engine, directory=Directory(ring)),
-            rates=rates,
-            fees=FeeSchedule(),
-            entropy=entropy,
-        )
         jobs = ProviderJobs(engine=engine, clock=clock, entropy=entropy)
         self.service = WithdrawalService(
             engine=engine,
             writer=writer,
-            transfers=transfers,
             destinations=Destinations(engine=engine, jobs=jobs, clock=clock),
             bank_accounts=BankAccounts(ring),
             routing=Routing(engine=engine, fees=FeeSchedule(), policy=RoutingPolicy(), clock=clock),
-            rates=rates,
+            rates=ReferenceRates(engine=engine, clock=clock, max_age=HOUR),
+            fees=FeeSchedule(),
             clock=clock,
             entropy=entropy,
         )
