@@ -21,6 +21,7 @@ from typing import Any, NoReturn, cast
 
 import grpc
 import structlog
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from domain.clock import Clock, Entropy
@@ -51,6 +52,7 @@ class Rpc:
     method: str
     access: Access
     metrics: MethodMetrics
+    streams: bool
 
     @property
     def name(self) -> str:
@@ -79,9 +81,11 @@ class Edge:
         self._streams: set[asyncio.Timeout] = set()
         self._draining = False
 
-    def rpc(self, service: str, method: str, access: Access) -> Rpc:
-        """A method to wrap a handler for."""
-        return Rpc(service, method, access, self._metrics.method(service, method))
+    def rpc(self, method: MethodDescriptor) -> Rpc:
+        """A method of the contract, to wrap a handler for."""
+        service = method.containing_service.full_name
+        metrics = self._metrics.method(service, method.name)
+        return Rpc(service, method.name, Access.declared(method), metrics, method.server_streaming)
 
     def unary(self, rpc: Rpc, behaviour: Unary) -> Callable[[Any, Context], Awaitable[Message]]:
         """A handler of one answer."""
@@ -227,7 +231,7 @@ class Edge:
 
     def _end(self, rpc: Rpc, call: Call, code: str, started: float, reason: str | None = None) -> None:
         seconds = self._clock.monotonic() - started
-        rpc.metrics.handled(code, seconds)
+        rpc.metrics.handled(code, None if rpc.streams else seconds)
         facts: dict[str, Any] = {"rpc": rpc.name, "code": code, "ms": round(seconds * 1000, 2), "call": call.id}
         if reason is not None:
             facts["reason"] = reason

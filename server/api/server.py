@@ -168,8 +168,7 @@ def _check_nouns(nouns: Iterable[object], known: Iterable[ServiceDescriptor]) ->
 def _handler(
     edge: Edge, method: MethodDescriptor, nouns: Sequence[object], *, enabled: bool
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    access = Access.declared(method)
-    rpc = edge.rpc(method.containing_service.full_name, method.name, access)
+    rpc = edge.rpc(method)
     name = method_name(method.name)
     behaviour = next((getattr(noun, name) for noun in nouns if hasattr(noun, name)), None)
     if not enabled and _is_for_consumers(rpc):

@@ -21,7 +21,7 @@ from monay.wallet.v1.consumer_pb2 import GetConsumerRequest, GetConsumerResponse
 from monay.wallet.v1.money_pb2 import Heartbeat, WatchBalancesRequest, WatchBalancesResponse
 from monay.wallet.v1.provider_pb2 import GetHealthRequest, GetProviderStatusRequest
 from monay.wallet.v1.transfer_pb2 import BatchTransferItem, BatchTransferRequest, Recipient
-from server.api.access import Access, Call
+from server.api.access import Call
 from server.api.edge import Edge
 from server.api.server import CONSUMER_WALLET, _check_nouns, method_name
 from server.api.tokens import TokenVerifier
@@ -123,7 +123,7 @@ class Probe:
         for name, behaviour in (("GetConsumer", unary), ("WatchBalances", stream)):
             if behaviour is not None:
                 method = CONSUMER_WALLET.methods_by_name[name]
-                rpc = self.edge.rpc(CONSUMER_WALLET.full_name, name, Access.declared(method))
+                rpc = self.edge.rpc(method)
                 codec = (
                     GetMessageClass(method.input_type).FromString,
                     GetMessageClass(method.output_type).SerializeToString,
