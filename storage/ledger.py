@@ -17,6 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ClauseElement,
     Column,
     Integer,
@@ -334,17 +335,19 @@ UPDATE_TAINTED = _update(tempo_addresses, ("address",), ("state",))
 
 
 _FAILED = Column("failed", Integer)
+# Null leaves it as it is, which the column of the table itself could not say.
+_COUNTS = Column("counts_now", Boolean)
 
 
 def _move_items() -> _Statement:
     """Bring items to other states; those that failed are counted, and wait in their queue until `not_before`."""
     i = settlement_items.c
     set_as_given = (i.state, i.reason, i.transaction_hash, i.block_number, i.log_index, i.confirmed_at, i.not_before)
-    columns = (i.id, *set_as_given, i.counts, _FAILED)
+    columns = (i.id, *set_as_given, _COUNTS, _FAILED)
     given = given_rows(columns)
     values = {column.name: given.c[column.name] for column in set_as_given}
     moved = update(settlement_items).values(
-        **values, counts=func.coalesce(given.c.counts, i.counts), failures=i.failures + given.c.failed
+        **values, counts=func.coalesce(given.c.counts_now, i.counts), failures=i.failures + given.c.failed
     )
     return _Statement(moved.where(i.id == given.c.id), columns)
 
