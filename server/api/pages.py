@@ -28,7 +28,7 @@ def binding(request: Any, wallet: object) -> str:
     """What a token belongs to: the wallet, and everything in the request but the page itself."""
     filters = type(request)()
     filters.CopyFrom(request)
-    for field in ("consumer_id", "page_size", "page_token"):
+    for field in {"consumer_id", "page_size", "page_token"}.intersection(type(request).DESCRIPTOR.fields_by_name):
         filters.ClearField(field)
     said = f"{wallet}/{type(request).__name__}/".encode() + filters.SerializeToString(deterministic=True)
     return sha256(said).hexdigest()[:16]
