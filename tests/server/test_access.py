@@ -15,7 +15,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from monay.wallet.v1 import access_pb2
 from monay.wallet.v1.consumer_pb2 import GetConsumerRequest, OnboardRequest
-from monay.wallet.v1.operations_service_pb2 import FreezeConsumerRequest
 from monay.wallet.v1.provider_pb2 import GetHealthRequest
 from server.api.access import Access
 from server.api.server import CONSUMER_WALLET, OPERATIONS, SANDBOX
@@ -170,16 +169,3 @@ async def test_an_expired_token_says_when_it_ran_out(wallet: Wallet) -> None:
 async def test_health_needs_no_token(wallet: Wallet) -> None:
     answer = await wallet.consumers.GetHealth(GetHealthRequest())
     assert answer.database == "connected"
-
-
-async def test_what_is_not_built_yet_says_so_behind_the_same_checks(wallet: Wallet) -> None:
-    """UNIMPLEMENTED without a token would tell strangers what we lack."""
-    method = OPERATIONS.methods_by_name["FreezeConsumer"]
-    request = FreezeConsumerRequest(consumer_id=SOMEBODY, reason="a reason")
-    fields = {"consumer_id": request.consumer_id, "reason": request.reason}
-    refusal = await outcome(wallet, method, operator(), **fields)
-    assert refusal is not None
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-    refusal = await outcome(wallet, method, None, **fields)
-    assert refusal is not None
-    assert refusal.reason == "TOKEN_MISSING"

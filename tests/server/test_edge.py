@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ from monay.wallet.v1.provider_pb2 import GetHealthRequest, GetProviderStatusRequ
 from monay.wallet.v1.transfer_pb2 import BatchTransferItem, BatchTransferRequest, Recipient
 from server.api.access import Call
 from server.api.edge import Edge
-from server.api.server import CONSUMER_WALLET, _check_nouns, method_name
+from server.api.health import Health
+from server.api.server import CONSUMER_WALLET, GrpcServer, _check_nouns, method_name
 from server.api.tokens import TokenVerifier
+from server.settings import Settings
 from server.telemetry import RpcMetrics
 from server.token_keys import ConfiguredKey
+from storage.cache import Cache
+from storage.database import create_engine
 
 from .conftest import (
     ISSUER,
@@ -387,3 +392,27 @@ def test_two_nouns_with_one_rpc_stop_the_start() -> None:
 
     with pytest.raises(ValueError, match="also One"):
         _check_nouns([One(), Two()], [CONSUMER_WALLET])
+
+
+async def test_an_rpc_that_no_noun_has_says_so_behind_the_same_checks(settings: Settings) -> None:
+    """UNIMPLEMENTED without a token would tell strangers what we lack."""
+    engine = create_engine(settings.database_url.get_secret_value())
+    age = timedelta(seconds=15)
+    health = Health(
+        engine=engine, cache=Cache(None).answers, services=[], disabled=[], clock=SystemClock(), provider_max_age=age
+    )
+    edge = Probe().edge
+    server = GrpcServer(settings, edge=edge, nouns=[], health=health, address="127.0.0.1:0", shares_port=False)
+    stop = asyncio.Event()
+    running = asyncio.create_task(server.run(stop))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        wallet = Wallet(settings, channel, stop)
+        refusal = await refused(wallet.consumers.GetConsumer(GetConsumerRequest(), metadata=consumer(SOMEBODY)))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
+        refusal = await refused(wallet.consumers.GetConsumer(GetConsumerRequest()))
+        assert refusal.reason == "TOKEN_MISSING"
+        _, ending = await read(wallet.consumers.WatchBalances(WatchBalancesRequest(), metadata=consumer(SOMEBODY)))
+        assert ending.reason == "NOT_IMPLEMENTED"
+    stop.set()
+    await running
+    await engine.dispose()
