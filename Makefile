@@ -52,8 +52,8 @@ bench: dev-environment ## Measure transfers and settlement against pgbench on th
 acceptance: dev-environment ## The acceptance story against the servers of `make run`
 	@$(call later,tests/acceptance,$(PY) -m pytest tests/acceptance $(ARGS))
 
-simulate: dev-environment ## Replay settlement under random histories and faults (SEED=n: one history again)
-	@$(call later,tests/simulation,$(PY) -m pytest tests/simulation $(if $(SEED),--seed $(SEED)) $(ARGS))
+simulate: dev-environment ## Play settlement under random histories and faults (SEEDS=1 SEED_START=n: one of them again)
+	@$(PY) -m tests.simulation --seeds $(or $(SEEDS),200) --start $(or $(SEED_START),0) $(ARGS)
 
 test-sdks: test-python-sdk test-go-sdk ## Build the SDKs and try them as their users would
 

@@ -776,7 +776,7 @@ def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> N
         balance.unswept_fees -= sweep.micros
         balance.dirty = True
     own_transaction = command.transactions[0].id if command.transactions else None
-    for position, item in enumerate(command.items):
+    for position, item in enumerate(command.items, start=_first_position(command)):
         sender = state.balances.get((item.sender, item.asset))
         # A sender's items settle in the order of its balance's versions, taken here under the lock (money rule 7).
         sequence = sender.version if sender else 0
@@ -797,6 +797,13 @@ def _write_settlement(state: LedgerState, command: Command, writes: Writes) -> N
     if command.cursor is not None:
         state.cursors[command.cursor.chain] = (command.cursor.number, command.cursor.hash)
         writes.cursors.append(command.cursor)
+
+
+def _first_position(command: Command) -> int:
+    """Items of no transaction of the ledger settle after all those of the version at which they came into being."""
+    if command.transactions:
+        return 0
+    return 32_000 if command.fee_sweeps else 30_000
 
 
 def _write_records(state: LedgerState, command: Command, writes: Writes) -> None:

@@ -60,7 +60,10 @@ async def claim(
         return Claim([], [], None)
     assets = {(OPERATOR, item.asset) for item in own}
     positions = await custody.positions(tx, rail, sorted({*keys, *assets}), lock=True, skip_locked=True)
-    ready = [key for key in keys if key in positions and positions[key].activated]
+    # Nothing else of the queue may be in flight, wherever in it that stands: a retried item goes in front of others.
+    ready = [
+        key for key in keys if key in positions and positions[key].activated and not positions[key].reserved_micros
+    ]
     # Read again, now that the queues' positions are locked: what was seen before may be claimed by now (rule 20).
     queues = [[item] for item in await _operator_items(tx, max_queues, now) if (OPERATOR, item.asset) in positions]
     queues += await _prefixes(tx, ready, calls_per_group, now)

@@ -182,26 +182,28 @@ class House:
 
     async def open_wallets(self, count: int, *, kyc_level: int = 3) -> list[ConsumerId]:
         """Consumers as onboarding leaves them, at addresses of the pool, without the persons."""
-        return [await self._open_wallet(kyc_level) for _ in range(count)]
-
-    async def _open_wallet(self, kyc_level: int) -> ConsumerId:
-        await self.pool.fill()
+        while await self.pool.fill():
+            pass
         async with self.engine.begin() as tx:
-            taken = await addresses.take_free(tx)
-            assert taken is not None
+            taken = [address for address in [await addresses.take_free(tx) for _ in range(count)] if address]
+            assert len(taken) == count, "the pool is too small for this test"
             now = self.clock.now()
-            wallet = {
-                "consumer_id": taken.holder_id,
-                "tempo_address": taken.address,
-                "derivation_index": taken.index,
-                "kyc_level": kyc_level,
-                "usage_day": now.date(),
-                "created_at": now,
-            }
-            await tx.execute(insert(wallets), [wallet])
-            rows = [{"consumer_id": taken.holder_id, "asset": asset, "changed_at": now} for asset in Asset]
-            await tx.execute(insert(stablecoin_balances), rows)
-        return ConsumerId(taken.holder_id)
+            rows = [
+                {
+                    "consumer_id": address.holder_id,
+                    "tempo_address": address.address,
+                    "derivation_index": address.index,
+                    "kyc_level": kyc_level,
+                    "usage_day": now.date(),
+                    "created_at": now,
+                }
+                for address in taken
+            ]
+            await tx.execute(insert(wallets), rows)
+            consumers = [ConsumerId(address.holder_id) for address in taken]
+            empty = [{"consumer_id": c, "asset": asset, "changed_at": now} for c in consumers for asset in Asset]
+            await tx.execute(insert(stablecoin_balances), empty)
+        return consumers
 
     async def address(self, consumer: UUID) -> TempoAddress:
         async with self.engine.connect() as tx:

@@ -1,0 +1,288 @@
+"""A small world with a long night: few consumers, two worker processes, a simulated chain, and everything going wrong.
+
+One seed decides everything: what happens next, how time passes, who dies at which await, what the network loses. Only
+one thing ever waits for the database at a time, so the event loop has no choice left to make either, and a seed replays
+to the same trace, byte by byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from domain.identity import ConsumerId, ItemId
+from domain.ledger import Applied, Command, ItemTransition
+from domain.money import Asset
+from domain.settlement import ItemState
+from providers.base import ProviderUnavailable, RefusalReason
+from providers.simulated import SimulatedChain, SimulatedRail
+from providers.simulated.state import TokenState
+from server.workers.settlement import SettlementPace, SettlementWorker
+from server.workers.watcher import Watcher
+from tests.simulation.chance import SimulatedClock
+from tests.simulation.process import Crash, Process
+from tests.workers.house import UNIT, House, payment
+
+ASSETS = (Asset.USDC, Asset.USDT)
+CONSUMERS = 5
+PACE = SettlementPace(groups_per_round=2)
+CRASH_CHANCE, OTHERS_CHANCE = 0.012, 0.05
+
+Action = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class WatchedState(TokenState):
+    """Remembers why transactions reverted: never for want of cover."""
+
+    def __init__(self, state: TokenState) -> None:
+        self.__dict__.update(state.__dict__)
+        self.reverts: list[RefusalReason] = []
+
+    def execute(self, calls: Any, sender: str, *, at_block: int) -> bool:
+        self.reverts += [reason for reason in self.rehearse(calls, sender) if reason is not None][:1]
+        return super().execute(calls, sender, at_block=at_block)
+
+
+@dataclass(eq=False)
+class Worker:
+    """One process with its workers."""
+
+    process: Process
+    settlement: SettlementWorker
+    watcher: Watcher
+
+
+@dataclass
+class World:
+    """Everything, and the dice."""
+
+    house: House
+    rail: SimulatedRail
+    clock: SimulatedClock
+    chance: random.Random
+    trace: list[str] = field(default_factory=list)
+    consumers: list[ConsumerId] = field(default_factory=list)
+    paid: list[ItemId] = field(default_factory=list)
+    """The transfers' items, in the order in which the ledger took them."""
+    retried: set[UUID] = field(default_factory=set)
+    """Items that were BLOCKED: they lost their place in the order."""
+    calm: bool = True
+    """While it is, nobody dies and nothing is lost."""
+
+    def __post_init__(self) -> None:
+        self.state = WatchedState(self.chain.state)
+        self.chain.state = self.state
+        self.workers = [self._start(f"w{number}") for number in range(2)]
+        self._acting_inside = False
+
+    @property
+    def chain(self) -> SimulatedChain:
+        return self.rail.chain
+
+    def note(self, *what: object) -> None:
+        self.trace.append(" ".join(str(part) for part in what))
+
+    def _start(self, name: str) -> Worker:
+        process = Process(name, self.house.engine, self.house.writer, self.rail, self._at_point)
+        return Worker(process, self.house.new_settlement_worker(process), self.house.new_watcher(process))
+
+    async def _at_point(self, point: str, others_may_act: bool) -> bool:
+        """Death, or somebody else's turn."""
+        if self.calm:
+            return False
+        if self.chance.random() < CRASH_CHANCE:
+            self.note("crash at", point)
+            return True
+        if others_may_act and not self._acting_inside and self.chance.random() < OTHERS_CHANCE:
+            await self._let_others_act(point)
+        return False
+
+    async def _let_others_act(self, point: str) -> None:
+        """One more action in the middle of another one. It is nobody's child: a crash here does not touch it."""
+        self.note("meanwhile, at", point)
+        self._acting_inside = True
+        inside = asyncio.create_task(self.act())
+        try:
+            await asyncio.shield(inside)
+        finally:
+            if not inside.done():
+                await asyncio.wait([inside])
+            self._acting_inside = False
+
+    # --- what can happen ----------------------------------------------------------------------------------------------
+
+    async def act(self) -> None:
+        """The next thing that happens."""
+        actions: list[tuple[int, Action]] = [
+            (9, self.pay),
+            (3, self.deposit),
+            (1, self.odd_deposit),
+            (10, self.mine),
+            (10, self.watch),
+            (12, self.settle),
+            (6, self.chores),
+            (1, self.sweep),
+            (4, self.fault),
+            (2, self.policy),
+            (2, self.sleep),
+        ]
+        weights = [weight for weight, _ in actions]
+        [(_, action)] = self.chance.choices(actions, weights)
+        await self.perform(action)
+
+    async def perform(self, action: Action) -> None:
+        try:
+            done = await action()
+        except BaseException as error:
+            if not _is_crash(error):
+                raise
+            done = "crashed"
+        self.note(action.__name__, "" if done is None else done)
+
+    async def pay(self) -> str:
+        sender, recipient = self.chance.sample(self.consumers, 2)
+        asset = self.chance.choice(ASSETS)
+        available = await self.house.available(sender, asset)
+        micros = self.chance.choice([UNIT, 3 * UNIT, max(1, available - 100), max(1, available // 2)])
+        command = payment(self.house.entropy, sender, recipient, micros, asset=asset)
+        outcome = await self.house.writer.submit(command)
+        if not isinstance(outcome, Applied):
+            return f"refused: {outcome.error.reason}"
+        self.paid.append(command.items[0].id)
+        return f"{self.consumers.index(sender)} -> {self.consumers.index(recipient)}: {micros} {asset}"
+
+    async def deposit(self) -> str:
+        consumer, asset = self.chance.choice(self.consumers), self.chance.choice(ASSETS)
+        await self.house.fund(consumer, self.chance.randint(1, 8) * UNIT, asset)
+        return f"{self.consumers.index(consumer)} {asset}"
+
+    async def odd_deposit(self) -> str:
+        """To the operator, or to an address of the pool that nobody has yet."""
+        own = self.rail.signer.operator_address
+        [unassigned] = await self.rail.signer.derive_addresses(15, 1)
+        address = self.chance.choice([own, unassigned])
+        await self.rail.faucet.fund(address, self.chance.choice(ASSETS), UNIT)
+        return "operator" if address == own else "unassigned"
+
+    async def mine(self) -> int:
+        for _ in range(self.chance.randint(1, 3)):
+            self.clock.advance(0.5)
+            self.chain.mine()
+        return self.chain.height
+
+    async def watch(self) -> str:
+        worker = self._worker()
+        try:
+            return f"behind: {await self._of(worker, worker.watcher.step)}"
+        except ProviderUnavailable:
+            return "no answer"
+
+    async def settle(self) -> str:
+        worker = self._worker()
+        return f"{await self._of(worker, worker.settlement.settle_round)} items"
+
+    async def chores(self) -> None:
+        worker = self._worker()
+        await self._of(worker, worker.settlement.chores)
+
+    def _worker(self) -> Worker:
+        return self.chance.choice(self.workers)
+
+    async def _of(self, worker: Worker, step: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """A step of that process; when it dies, a new one takes its place."""
+        try:
+            return await step()
+        except BaseException as error:
+            if not _is_crash(error):
+                raise
+            if worker in self.workers:
+                self.workers[self.workers.index(worker)] = self._start(worker.process.name)
+            raise
+
+    async def sweep(self) -> int:
+        return await self.house.sweep_fees()
+
+    async def sleep(self) -> float:
+        """Time without blocks: attempts expire, leases end."""
+        seconds = self.chance.choice([2.0, 8.0, 21.0, 30.0])
+        self.clock.advance(seconds)
+        return seconds
+
+    async def fault(self) -> str:
+        faults = self.chain.faults
+        kind = self.chance.choice(["drop", "lose", "late", "lag", "halt", "cut", "mend", "mend", "mend", "mend"])
+        if kind == "drop":
+            faults.drop_broadcasts = self.chance.randint(1, 2)
+        elif kind == "lose":
+            faults.lose_answers = self.chance.randint(1, 2)
+        elif kind == "late":
+            faults.late_blocks = self.chance.randint(1, 60)
+        elif kind == "lag":
+            faults.lag_blocks = self.chance.randint(1, 4)
+        elif kind == "halt":
+            faults.halted = True
+        elif kind == "cut":
+            faults.unreachable = True
+        else:
+            self.mend()
+        return kind
+
+    async def policy(self) -> str:
+        """The issuer pauses a token or forbids somebody, or takes it back; what is signed meanwhile reverts."""
+        address = (await self.house.address(self.chance.choice(self.consumers))).address
+        kind = self.chance.choice(["pause", "forbid", "lift", "lift"])
+        if kind == "pause":
+            self.state.paused.add(self.chance.choice(ASSETS))
+        elif kind == "forbid":
+            self.state.forbidden.add(address)
+        else:
+            self.lift()
+        return kind
+
+    def mend(self) -> None:
+        faults = self.chain.faults
+        faults.drop_broadcasts = faults.lose_answers = faults.late_blocks = faults.lag_blocks = 0
+        faults.halted = faults.unreachable = False
+
+    def lift(self) -> None:
+        self.state.paused.clear()
+        self.state.forbidden.clear()
+
+    # --- the morning --------------------------------------------------------------------------------------------------
+
+    async def calm_down(self) -> None:
+        """No more faults; people lift what they can and have the blocked items tried again."""
+        self.calm = True
+        self.mend()
+        self.lift()
+
+    async def retry_blocked(self) -> None:
+        """What an operator does once the reason is gone."""
+        for row in await self.house.items():
+            if row.state == ItemState.BLOCKED:
+                freed = ItemTransition(
+                    item_id=row.id, expected=frozenset({ItemState.BLOCKED}), state=ItemState.PENDING, reason="retried"
+                )
+                self.retried.add(row.id)
+                outcome = await self.house.writer.submit(Command(transitions=(freed,)))
+                assert isinstance(outcome, Applied), outcome
+
+    async def one_calm_round(self, seconds: float = 0.5) -> None:
+        self.clock.advance(seconds)
+        self.chain.mine()
+        worker = self.workers[self.chain.height % len(self.workers)]
+        while await worker.watcher.step():
+            pass
+        await worker.settlement.chores()
+        await worker.settlement.settle_round()
+
+
+def _is_crash(error: BaseException) -> bool:
+    """A crash alone, or in the groups that task groups make of it and of what else it ended."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_crash(inner) for inner in error.exceptions)
+    return isinstance(error, Crash)
