@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, insert, or_, select, union_all
+from sqlalchemy import CTE, ColumnElement, Select, and_, false, func, insert, or_, select, union_all
 
 from domain.audit import AuditFact, Role
 from domain.clock import uuid7_from
@@ -186,7 +186,7 @@ async def _transactions(tx: Tx, filters: Filters, before: UUID, size: int) -> _P
     records: list[AuditRecord] = []
     for _ in range(MOST_LOOKS):
         ids = _window(filters, before, lowest, fresh_after).cte("window")
-        end = (await tx.execute(select(func.count(), func.min(ids.c.id)).select_from(ids))).one()
+        looked_at, lowest_seen = (await tx.execute(_extent(ids))).one()
         statement = (
             select(*transactions.c, _n.sequence, _n.hash)
             .select_from(transactions.join(ids, ids.c.id == _t.id).outerjoin(audit_chain, _n.record_id == _t.id))
@@ -197,10 +197,16 @@ async def _transactions(tx: Tx, filters: Filters, before: UUID, size: int) -> _P
         records += [_transaction(row) for row in await tx.execute(statement)]
         if len(records) > size:
             return _Part(records, records[-1].id)
-        if end[0] < LOOK_BACK:
+        if looked_at < LOOK_BACK:
             return _Part(records, None)
-        before = end[1]
+        before = lowest_seen
     return _Part(records, before)
+
+
+def _extent(ids: CTE) -> Select[Any]:
+    """How many ids a window has, and the lowest of them."""
+    lowest = select(ids.c.id).order_by(ids.c.id).limit(1).scalar_subquery()
+    return select(select(func.count()).select_from(ids).scalar_subquery(), lowest)
 
 
 async def _chained_until(tx: Tx) -> UUID:

@@ -117,11 +117,12 @@ async def _unchained(tx: Tx, after: UUID, limit: int) -> list[_Content]:
     for table in _SOURCES:
         chained = select(_n.sequence).where(_n.record_id == table.c.id).exists()
         ids = select(table.c.id).where(table.c.id > after, ~chained).order_by(table.c.id).limit(limit)
-        found += await _contents(tx, table, list((await tx.execute(ids)).scalars()))
+        found += await contents(tx, table, list((await tx.execute(ids)).scalars()))
     return sorted(found, key=lambda record: record.id)[:limit]
 
 
-async def _contents(tx: Tx, table: Table, ids: Sequence[UUID]) -> list[_Content]:
+async def contents(tx: Tx, table: Table, ids: Sequence[UUID]) -> list[_Content]:
+    """Records of one table, hashed as they stand there now."""
     if not ids:
         return []
     wanted = table.c.id.in_(select(func.unnest(bindparam("ids", type_=_ID_ARRAY))))
@@ -175,8 +176,8 @@ async def _links(tx: Tx, first: int, last: int) -> list[Link]:
     rows = list(await tx.execute(statement))
     found: dict[UUID, bytes] = {}
     for table in _SOURCES:
-        contents = await _contents(tx, table, [row.record_id for row in rows if row.origin == table.name])
-        found.update((content.id, content.content_hash) for content in contents)
+        there = await contents(tx, table, [row.record_id for row in rows if row.origin == table.name])
+        found.update((content.id, content.content_hash) for content in there)
     return list(_joined(rows, found))
 
 
