@@ -23,13 +23,10 @@ HEARTBEAT_SECONDS = 20.0
 class Balances:
     """GetBalance, WatchBalances."""
 
-    def __init__(
-        self, *, engine: Engine, feed: BalanceFeed, clock: Clock, heartbeat_seconds: float = HEARTBEAT_SECONDS
-    ) -> None:
+    def __init__(self, *, engine: Engine, feed: BalanceFeed, clock: Clock) -> None:
         self._engine = engine
         self._feed = feed
         self._clock = clock
-        self._heartbeat_seconds = heartbeat_seconds
 
     async def get_balance(self, request: pb.GetBalanceRequest, call: Call) -> pb.GetBalanceResponse:
         async with reading(self._engine) as tx:
@@ -47,7 +44,7 @@ class Balances:
             yield pb.WatchBalancesResponse(snapshot=snapshot)
             while True:
                 try:
-                    async with asyncio.timeout(self._heartbeat_seconds):
+                    async with asyncio.timeout(HEARTBEAT_SECONDS):
                         news = await watch.next()
                 except TimeoutError:
                     yield pb.WatchBalancesResponse(heartbeat=pb.Heartbeat(time=timestamp(self._clock.now())))
