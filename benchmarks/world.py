@@ -38,7 +38,7 @@ class World:
     """Where everything is, and the numbers of its processes."""
 
     database_url: str
-    accounts: int
+    account_count: int
     grpc: str
     token_file: Path
     accounts_file: Path
@@ -130,6 +130,7 @@ def _world(folder: Path, postgres: Postgres, server: ApiServer, keys: Developmen
     claims = Claims(accounts.CALLER.removeprefix("service:"), "service", ALL_SERVICE_SCOPES, seconds=_TOKEN_SECONDS)
     token_file.write_text(development_token(keys, claims))
     accounts_file.write_text("\n".join(map(str, accounts.consumer_ids(count))))
-    assert postgres.process and server.process, "both have been started"
+    assert postgres.process is not None
+    assert server.process is not None
     processes = {"server": server.process.pid, "Postgres": postgres.process.pid}
     return World(postgres.url, count, server.address, token_file, accounts_file, None, processes)
