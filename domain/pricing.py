@@ -19,6 +19,10 @@ class FeeSchedule:
         """The fee of one transfer, whatever its size."""
         return Money(amount.asset, self.transfer_micros)
 
+    def batch_transfer_fee(self, total: Money) -> Money:
+        """The one fee of a batch, however many recipients it has."""
+        return Money(total.asset, self.batch_transfer_micros)
+
     def withdrawal_fee(self, amount: Money) -> Money:
         """The fee of one withdrawal, whatever its size and its way out."""
         return Money(amount.asset, self.withdrawal_micros)

@@ -26,6 +26,7 @@ from server.api.adjustments import Adjustments
 from server.api.audit import Audit
 from server.api.balances import Balances
 from server.api.bank_accounts import BankAccountsNoun
+from server.api.batch_transfers import BatchTransfers
 from server.api.consumers import Consumers
 from server.api.deposits import Deposits
 from server.api.edge import Edge
@@ -34,13 +35,17 @@ from server.api.kyc import Kyc
 from server.api.limits import Limits
 from server.api.operations import Operations
 from server.api.pauses import Pauses
+from server.api.payment_requests import PaymentRequests
 from server.api.portfolios import Portfolios
 from server.api.preferences import PreferencesNoun
 from server.api.proofs import Proofs
 from server.api.providers import Providers
+from server.api.refunds import Refunds
 from server.api.sandbox import Sandbox
+from server.api.scheduled_transfers import ScheduledTransfers
 from server.api.server import GrpcServer, disabled_names, service_names
 from server.api.settlements import Settlements
+from server.api.submitted_transfers import SubmittedTransfers
 from server.api.tokens import TokenVerifier
 from server.api.transactions import Transactions
 from server.api.transfers import Transfers
@@ -53,6 +58,7 @@ from server.services.acts import Acts
 from server.services.adjustments import AdjustmentService
 from server.services.bank_accounts import LINK_JOB, BankAccountService
 from server.services.deposits import ChainTerms, DepositService
+from server.services.batch_transfers import BatchTransferService
 from server.services.destinations import CHECK_JOB, Destinations
 from server.services.erasures import ErasureService
 from server.services.freezes import FreezeService
@@ -62,13 +68,16 @@ from server.services.kyc_verifiers import AutomaticReview, ManualReview
 from server.services.onboarding import OnboardingService
 from server.services.pauses import PauseService
 from server.services.preferences import PreferencesService
+from server.services.payment_requests import PaymentRequestService
 from server.services.provider_jobs import ProviderJobs
 from server.services.rates import ReferenceRates
 from server.services.recipients import Recipients
 from server.services.reference_rates import ReferenceRateService
 from server.services.retries import RetryService
+from server.services.refunds import RefundService
 from server.services.routing import Routing
 from server.services.transfers import TransferService
+from server.services.scheduled_transfers import ScheduledTransferService
 from server.services.withdrawals import WithdrawalService
 from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
 from server.supervisor import Supervisor
@@ -83,6 +92,7 @@ from server.workers.provider_probe import ProviderProbe
 from server.workers.reconciliation import Reconciliation
 from server.workers.settlement import CHAIN, SettlementPace, SettlementWorker
 from server.workers.watcher import Watcher
+from server.workers.schedules import ScheduleWorker
 from storage import addresses
 from storage.bank_accounts import BankAccounts
 from storage.cache import Cache
@@ -162,14 +172,6 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     jobs = ProviderJobs(engine=engine, clock=clock, entropy=entropy)
     rates = ReferenceRates(engine=engine, clock=clock, max_age=timedelta(seconds=settings.fx_max_age))
     routing = Routing(engine=engine, fees=settings.fees, policy=settings.routing, clock=clock)
-    transfers = TransferService(
-        engine=engine,
-        writer=writer,
-        recipients=Recipients(engine=engine, directory=directory),
-        rates=rates,
-        fees=settings.fees,
-        entropy=entropy,
-    )
     deposits = DepositService(
         engine=engine,
         writer=writer,
@@ -207,7 +209,9 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
                 engine=engine, writer=writer, accounts=bank_accounts, clock=clock, entropy=entropy
             ),
         ),
-        Transfers(transfers),
+        *_transfers(
+            settings, engine=engine, writer=writer, directory=directory, rates=rates, clock=clock, entropy=entropy
+        ),
         Deposits(deposits),
         Withdrawals(withdrawals),
         Balances(engine=engine, feed=feed, clock=clock),
@@ -254,6 +258,47 @@ def _operations(
     settings: Settings, *, engine: Engine, writer: LedgerWriter, directory: Directory, clock: Clock, entropy: Entropy
 ) -> list[object]:
     """The nouns of operators, each of whose acts is audited."""
+def _transfers(
+    settings: Settings,
+    *,
+    engine: Engine,
+    writer: LedgerWriter,
+    directory: Directory,
+    rates: ReferenceRates,
+    clock: Clock,
+    entropy: Entropy,
+) -> list[object]:
+    """The nouns of money between consumers."""
+    recipients, fees = Recipients(engine=engine, directory=directory), settings.fees
+    transfers = TransferService(
+        engine=engine, writer=writer, recipients=recipients, rates=rates, fees=fees, entropy=entropy
+    )
+    batches = BatchTransferService(
+        engine=engine,
+        writer=writer,
+        recipients=recipients,
+        rates=rates,
+        fees=fees,
+        clock=clock,
+        entropy=entropy,
+        batch_limit=settings.consumer_batch_limit,
+    )
+    payment_requests = PaymentRequestService(
+        engine=engine, writer=writer, recipients=recipients, rates=rates, fees=fees, clock=clock, entropy=entropy
+    )
+    schedules = ScheduledTransferService(
+        engine=engine, writer=writer, recipients=recipients, clock=clock, entropy=entropy
+    )
+    return [
+        Transfers(transfers),
+        BatchTransfers(batches),
+        SubmittedTransfers(transfers),
+        Refunds(RefundService(engine=engine, writer=writer, entropy=entropy)),
+        PaymentRequests(engine=engine, directory=directory, service=payment_requests, clock=clock),
+        ScheduledTransfers(engine=engine, service=schedules, fees=fees),
+    ]
+
+
     acts = Acts(engine=engine, clock=clock, entropy=entropy)
     return [
         Kyc(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy)),
@@ -355,6 +400,14 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
         KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),
         AuditChain(engine=engine, clock=clock),
+        ScheduleWorker(
+            engine=engine,
+            writer=writer,
+            rates=ReferenceRates(engine=engine, clock=clock, max_age=timedelta(seconds=settings.fx_max_age)),
+            fees=settings.fees,
+            clock=clock,
+            entropy=entropy,
+        ),
     ]
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
     finished = asyncio.Event()

@@ -92,6 +92,11 @@ def internal_error() -> ApiError:
     return ApiError(reason.code, reason.name, reason.number, text, {})
 
 
+def reason_value(reason: str) -> error_reason_pb2.ErrorReason.ValueType:
+    """The contract's number of a reason, for messages that carry one."""
+    return error_reason_pb2.ErrorReason.Value(_PREFIX + reason)
+
+
 def is_internal(error: WalletError) -> bool:
     """Whether the contract has no word for this refusal, so that nobody but us should see it."""
     return error.reason not in _REASONS

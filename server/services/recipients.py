@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from domain.errors import RecipientNotFound, WalletError
+from domain.errors import ConsumerErased, ConsumerNotFound, RecipientNotFound, WalletError
 from domain.handles import normalised as normalised_handle
 from domain.identity import ConsumerId, is_consumer
 from server.services.onboarding import normalised_email, normalised_phone
+from storage import wallets
 from storage.consumers import Directory
 from storage.database import Engine, reading
 
@@ -59,6 +60,16 @@ class Recipients:
     async def find(self, recipient: Recipient) -> ConsumerId:
         """Who it is; raises `RecipientNotFound`. Whether an id has a wallet is left to the ledger's own look."""
         return found_one((await self.find_all([recipient]))[0])
+
+    async def find_open(self, recipient: Recipient) -> ConsumerId:
+        """Who it is, where the ledger does not look: raises `RecipientNotFound` also for a wallet that is none."""
+        found = await self.find(recipient)
+        try:
+            async with reading(self._engine) as tx:
+                (await wallets.read(tx, found)).require_open()
+        except (ConsumerNotFound, ConsumerErased):
+            raise RecipientNotFound(recipient.place) from None
+        return found
 
     async def find_all(self, recipients: Sequence[Recipient]) -> list[ConsumerId | WalletError]:
         """Who each of them is, or why nobody, with one query for each kind of name that is among them."""

@@ -69,12 +69,12 @@ class TransferService:
     async def transfer(self, order: TransferOrder, *, deadline: float) -> Transferred:
         """Move the money, or raise why not. Answers after the commit."""
         (command,) = await self._commands([order])
-        return await self._answer(command, await self._writer.submit(command, deadline=deadline))
+        return await transferred(self._engine, command, await self._writer.submit(command, deadline=deadline))
 
     async def preview(self, order: TransferOrder) -> Transferred:
         """What `transfer` would answer now; nothing is written, not even the request id (money rule 25)."""
         (command,) = await self._commands([order])
-        return await self._answer(command, await self._writer.preview(command))
+        return await transferred(self._engine, command, await self._writer.preview(command))
 
     async def submit(self, orders: Sequence[TransferOrder], *, deadline: float) -> list[Transferred | Exception]:
         """Make many transfers that know nothing of each other; those of one sender are decided in the order given.
@@ -83,7 +83,7 @@ class TransferService:
         """
         commands = await self._commands(orders)
         outcomes = await self._writer.submit_all(commands, deadline=deadline)
-        stored = await self._stored(outcomes)
+        stored = await _stored(self._engine, outcomes)
         return [_result(command, outcome, stored) for command, outcome in zip(commands, outcomes, strict=True)]
 
     async def _commands(self, orders: Sequence[TransferOrder]) -> list[Command]:
@@ -134,19 +134,22 @@ class TransferService:
             places={recipient: order.recipient.place},
         )
 
-    async def _answer(self, command: Command, outcome: Outcome) -> Transferred:
-        done = _result(command, outcome, await self._stored([outcome]))
-        if isinstance(done, Exception):
-            raise done
-        return done
 
-    async def _stored(self, outcomes: Sequence[Outcome | Exception]) -> Mapping[UUID, Recorded]:
-        """The transfers that earlier calls made, for those that were replayed."""
-        replayed = [one for one in outcomes if isinstance(one, Applied) and one.replayed]
-        if not replayed:
-            return {}
-        async with reading(self._engine) as tx:
-            return await transactions.get_all(tx, [one.transaction_id for one in replayed if one.transaction_id])
+async def transferred(engine: Engine, command: Command, outcome: Outcome) -> Transferred:
+    """What a command with one transfer did, now or when its request id was first used; raises why it did nothing."""
+    done = _result(command, outcome, await _stored(engine, [outcome]))
+    if isinstance(done, Exception):
+        raise done
+    return done
+
+
+async def _stored(engine: Engine, outcomes: Sequence[Outcome | Exception]) -> Mapping[UUID, Recorded]:
+    """The transfers that earlier calls made, for those that were replayed."""
+    replayed = [one for one in outcomes if isinstance(one, Applied) and one.replayed]
+    if not replayed:
+        return {}
+    async with reading(engine) as tx:
+        return await transactions.get_all(tx, [one.transaction_id for one in replayed if one.transaction_id])
 
 
 def _result(command: Command, outcome: Outcome | Exception, stored: Mapping[UUID, Recorded]) -> Transferred | Exception:
