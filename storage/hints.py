@@ -5,7 +5,7 @@ A hint says where to look and nothing about what is there, so a lost one costs a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
@@ -44,7 +44,7 @@ class BalanceHints:
             await self._client.publish(_CHANNEL, self._origin + b"".join(consumer.bytes for consumer in consumers))
 
     @asynccontextmanager
-    async def subscribed(self) -> AsyncIterator[AsyncIterator[list[UUID]]]:
+    async def subscribed(self) -> AsyncIterator[AsyncGenerator[list[UUID]]]:
         """What other processes publish from now on."""
         assert self._client is not None
         with _reaching():
@@ -52,7 +52,7 @@ class BalanceHints:
                 await subscription.subscribe(_CHANNEL)
                 yield self._messages(subscription)
 
-    async def _messages(self, subscription: object) -> AsyncIterator[list[UUID]]:
+    async def _messages(self, subscription: object) -> AsyncGenerator[list[UUID]]:
         while True:
             message = await subscription.get_message(timeout=_READ_SECONDS)  # type: ignore[attr-defined]
             if message is None:
