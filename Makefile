@@ -30,6 +30,7 @@ check: dev-environment ## Static checks: style, types, import contracts, the pro
 	.venv/bin/buf lint proto
 	.venv/bin/buf format proto --diff --exit-code
 	@$(call later,proto/released.binpb,.venv/bin/buf breaking proto --against proto/released.binpb)
+	@$(PY) -m sandbox.schema_check
 	@before="$$($(GENERATED_DIGEST))"; $(PY) proto/generate.py && if [ "$$before" != "$$($(GENERATED_DIGEST))" ]; then \
 		echo "make check: generated code did not match proto/; it does now: commit it" >&2; exit 1; fi
 
