@@ -1,4 +1,4 @@
-"""Part of `make check`: the migrations, applied to an empty database, give exactly the tables of `storage/schema.py`."""
+"""Part of `make check`: the migrations, applied to an empty database, give exactly `storage/schema.py`."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ async def test_an_act_says_who_from_where_by_which_call_and_why(town: Town, ann:
     (record,) = await listed(town, subject_id=str(ann.id))
     assert (record.actor, record.token_use) == ("maria", access_pb2.TOKEN_USE_OPERATOR)
     assert record.peer.startswith("ipv4:127.0.0.1:")
-    assert (record.request_id, record.facts) == ("case-7", {"reason": "looked odd"})
+    assert (record.request_id, dict(record.facts)) == ("case-7", {"reason": "looked odd"})
 
 
 async def test_filters_find_by_actor_action_and_time(town: Town, ann: Person, bob: Person) -> None:
