@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from domain.identity import ConsumerId
+from domain.identity import OPERATOR, ConsumerId, ItemId, TransactionId
+from domain.ledger import (
+    AccountKind,
+    Applied,
+    Command,
+    NewItem,
+    Posting,
+    Transaction,
+    TransactionKind,
+    available,
+    operator_account,
+)
 from domain.money import Asset
 from domain.settlement import Rail
-from providers.base import Holding
+from providers.base import Holding, Movement, Preparation, Retryable, TransferLog, memo_of
 from providers.simulated import SimulatedChain, SimulatedConfig, SimulatedRail, connect
-from providers.simulated.state import UNLIMITED
+from providers.simulated.faults import Step
+from providers.simulated.state import OUTSIDE_ADDRESS, UNLIMITED
+from providers.simulated.transactions import SimulatedTransaction, TransferCall
 from server.workers.settlement import SettlementPace
 from storage import custody
 from tests.providers.worlds import ManualClock, SeededEntropy
@@ -71,14 +85,101 @@ class SimulatedHouse:
             keys = [(consumer, asset) for consumer in consumers for asset in Asset]
             await custody.mark_activated(tx, Rail.TEMPO, keys)
 
+    def transfers(self) -> list[TransferLog]:
+        """Everything that moved on the chain, in its order."""
+        return [log for number in range(self.chain.height + 1) for log in self.chain.block(number).transfers]
+
     def memos(self) -> dict[UUID, int]:
         """How often each item stands on the chain."""
-        counts: dict[UUID, int] = {}
-        for number in range(self.chain.height + 1):
-            for transfer in self.chain.block(number).transfers:
-                if transfer.item_id is not None:
-                    counts[transfer.item_id] = counts.get(transfer.item_id, 0) + 1
-        return counts
+        return dict(Counter(log.item_id for log in self.transfers() if log.item_id is not None))
+
+    async def stands(self, holder: UUID, asset: Asset = Asset.USDC) -> tuple[int, int]:
+        """A holder's position: what stands there, and how much of it is reserved for what is in flight."""
+        position = await self.house.position(holder, asset)
+        return (position.micros, position.reserved_micros) if position else (0, 0)
+
+    async def attempts(self) -> list[str]:
+        """The states of all attempts, the oldest first."""
+        rows = await self.house.execute("SELECT state FROM settlement_attempts ORDER BY signed_at, id")
+        return [row.state for row in rows]
+
+    async def operator_pays(self, consumer: UUID, micros: int) -> ItemId:
+        """Money from the float, as after a bank deposit: treasury to consumer, and an item of the operator's."""
+        item = NewItem(
+            id=ItemId(self.house.entropy.uuid7()), sender=OPERATOR, recipient=consumer, asset=Asset.USDC, micros=micros
+        )
+        transaction = Transaction(
+            id=TransactionId(self.house.entropy.uuid7()),
+            kind=TransactionKind.ADJUSTMENT,
+            consumer_id=consumer,
+            counterparty_id=None,
+            asset=Asset.USDC,
+            micros=micros,
+        )
+        posting = Posting(operator_account(AccountKind.TREASURY), available(consumer), Asset.USDC, micros)
+        outcome = await self.house.writer.submit(
+            Command(transactions=(transaction,), postings=((posting,),), items=(item,))
+        )
+        assert isinstance(outcome, Applied), outcome
+        return item.id
+
+    # --- behind the workers' backs ------------------------------------------------------------------------------------
+
+    async def move_by_hand(self, sender: UUID, recipient: UUID, micros: int) -> None:
+        """A movement between consumers that no item asked for, by somebody who has the keys."""
+        source, destination = await self.house.address(sender), await self.house.address(recipient)
+        call = TransferCall(Asset.USDC, source.address, destination.address, micros)
+        self._send(self.rail.signer.operator_address, call)
+
+    async def pay_from_outside(self, recipient: UUID, micros: int, *, memo: UUID) -> None:
+        """A payment from outside that bears an item's memo."""
+        destination = (await self.house.address(recipient)).address
+        self._send(OUTSIDE_ADDRESS, TransferCall(Asset.USDC, OUTSIDE_ADDRESS, destination, micros, memo_of(memo)))
+
+    async def move_operators(self, micros: int, *, to: str) -> None:
+        """Float that its owner moves."""
+        own = self.rail.signer.operator_address
+        self._send(own, TransferCall(Asset.USDC, own, to, micros))
+
+    def _send(self, sender: str, call: TransferCall) -> None:
+        valid_before = self.clock.now() + timedelta(minutes=1)
+        self.chain.submit(SimulatedTransaction(sender, None, valid_before, transfers=(call,)).encode())
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    def crash_at(self, step: Step) -> None:
+        """Kill whoever comes to this step next, once."""
+
+        def at_step(reached: Step) -> None:
+            if reached is step:
+                self.chain.faults.at_step = lambda _: None
+                raise RuntimeError(f"killed at {step}")
+
+        self.chain.faults.at_step = at_step
+
+    def during_the_next_preparation(self, happens: Callable[[], Awaitable[None]]) -> None:
+        """Something happens between a claim and the signature that it leads to."""
+        self._around_the_next_preparation(before=happens)
+
+    def after_the_next_preparation(self, happens: Callable[[], Awaitable[None]]) -> None:
+        """Something happens between a simulation's answer and what is made of it."""
+        self._around_the_next_preparation(after=happens)
+
+    def _around_the_next_preparation(
+        self, *, before: Callable[[], Awaitable[None]] | None = None, after: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        prepare = self.rail.provider.prepare
+
+        async def interrupted(movements: Sequence[Movement]) -> Preparation | Retryable:
+            self.rail.provider.prepare = prepare  # type: ignore[method-assign]
+            if before is not None:
+                await before()
+            answer = await prepare(movements)
+            if after is not None:
+                await after()
+            return answer
+
+        self.rail.provider.prepare = interrupted  # type: ignore[method-assign]
 
 
 @asynccontextmanager
