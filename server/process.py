@@ -86,13 +86,13 @@ class Part(Protocol):
 async def keep_running(part: Part, stop: asyncio.Event, clock: Clock) -> None:
     """Run a worker through outages of the database: it begins anew, from what is committed, when that is back.
 
-    Any other failure is a fault of ours, and ends the process.
+    Any other failure is a fault of ours, and ends the process. A worker with tasks of its own fails in a group.
     """
     while not stop.is_set():
         try:
             await part.run(stop)
-        except (DatabaseUnavailable, *UNAVAILABLE) as error:
-            log.warning("worker.waiting_for_database", worker=type(part).__name__, error=type(error).__name__)
+        except* (DatabaseUnavailable, *UNAVAILABLE) as errors:
+            log.warning("worker.waiting_for_database", worker=type(part).__name__, error=str(errors.exceptions[0])[:200])
             await clock.sleep(DATABASE_PAUSE_SECONDS)
 
 
