@@ -92,7 +92,8 @@ async def keep_running(part: Part, stop: asyncio.Event, clock: Clock) -> None:
         try:
             await part.run(stop)
         except* (DatabaseUnavailable, *UNAVAILABLE) as errors:
-            log.warning("worker.waiting_for_database", worker=type(part).__name__, error=str(errors.exceptions[0])[:200])
+            reason = str(errors.exceptions[0])[:200]
+            log.warning("worker.waiting_for_database", worker=type(part).__name__, error=reason)
             await clock.sleep(DATABASE_PAUSE_SECONDS)
 
 
