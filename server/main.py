@@ -47,6 +47,7 @@ from server.api.server import GrpcServer, disabled_names, service_names
 from server.api.settlements import Settlements
 from server.api.submitted_transfers import SubmittedTransfers
 from server.api.tokens import TokenVerifier
+from server.api.transaction_streams import TransactionStreams
 from server.api.transactions import Transactions
 from server.api.transfers import Transfers
 from server.api.withdrawals import Withdrawals
@@ -57,8 +58,8 @@ from server.process import Arguments, Part, StartRefused, keep_running, read_arg
 from server.services.acts import Acts
 from server.services.adjustments import AdjustmentService
 from server.services.bank_accounts import LINK_JOB, BankAccountService
-from server.services.deposits import ChainTerms, DepositService
 from server.services.batch_transfers import BatchTransferService
+from server.services.deposits import ChainTerms, DepositService
 from server.services.destinations import CHECK_JOB, Destinations
 from server.services.erasures import ErasureService
 from server.services.freezes import FreezeService
@@ -67,19 +68,20 @@ from server.services.kyc import KycService
 from server.services.kyc_verifiers import AutomaticReview, ManualReview
 from server.services.onboarding import OnboardingService
 from server.services.pauses import PauseService
-from server.services.preferences import PreferencesService
 from server.services.payment_requests import PaymentRequestService
+from server.services.preferences import PreferencesService
 from server.services.provider_jobs import ProviderJobs
 from server.services.rates import ReferenceRates
 from server.services.recipients import Recipients
 from server.services.reference_rates import ReferenceRateService
-from server.services.retries import RetryService
 from server.services.refunds import RefundService
+from server.services.retries import RetryService
 from server.services.routing import Routing
-from server.services.transfers import TransferService
 from server.services.scheduled_transfers import ScheduledTransferService
+from server.services.transfers import TransferService
 from server.services.withdrawals import WithdrawalService
 from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
+from server.settlement_feed import SettlementFeed
 from server.supervisor import Supervisor
 from server.telemetry import RpcMetrics, configure_logging
 from server.token_keys import ConfiguredKey, KeysUnavailable, PublishedKeys
@@ -90,9 +92,9 @@ from server.workers.jobs import JobWorker, destination_handler, faucet_handler, 
 from server.workers.kyc_review import KycReview
 from server.workers.provider_probe import ProviderProbe
 from server.workers.reconciliation import Reconciliation
+from server.workers.schedules import ScheduleWorker
 from server.workers.settlement import CHAIN, SettlementPace, SettlementWorker
 from server.workers.watcher import Watcher
-from server.workers.schedules import ScheduleWorker
 from storage import addresses
 from storage.bank_accounts import BankAccounts
 from storage.cache import Cache
@@ -136,6 +138,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     await require_database(engine)
     cache = Cache(revealed(settings.redis_url))
     feed = BalanceFeed(engine=engine, hints=BalanceHints(cache, entropy=entropy), clock=clock)
+    settlements = SettlementFeed(engine=engine, clock=clock)
     writer = LedgerWriter(
         database_url=database_url,
         clock=clock,
@@ -217,6 +220,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         Balances(engine=engine, feed=feed, clock=clock),
         Portfolios(engine=engine, rates=rates, clock=clock),
         Transactions(engine=engine, directory=directory),
+        TransactionStreams(engine=engine, directory=directory, feed=feed, settlements=settlements, clock=clock),
         Providers(engine=engine, health=health, routing=routing),
         Proofs(
             engine=engine,
@@ -244,7 +248,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     # What calls in flight need goes on until the last of them has its answer.
     answered = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for part in (writer, feed, keys, health, metrics):
+        for part in (writer, feed, settlements, keys, health, metrics):
             tasks.create_task(part.run(answered))
         try:
             await server.run(stop)
@@ -254,10 +258,6 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     await engine.dispose()
 
 
-def _operations(
-    settings: Settings, *, engine: Engine, writer: LedgerWriter, directory: Directory, clock: Clock, entropy: Entropy
-) -> list[object]:
-    """The nouns of operators, each of whose acts is audited."""
 def _transfers(
     settings: Settings,
     *,
@@ -299,6 +299,10 @@ def _transfers(
     ]
 
 
+def _operations(
+    settings: Settings, *, engine: Engine, writer: LedgerWriter, directory: Directory, clock: Clock, entropy: Entropy
+) -> list[object]:
+    """The nouns of operators, each of whose acts is audited."""
     acts = Acts(engine=engine, clock=clock, entropy=entropy)
     return [
         Kyc(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy)),
@@ -396,10 +400,6 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
             entropy=entropy,
             threshold_micros=settings.fee_sweep_threshold_micros,
         ),
-        ProviderProbe(engine=engine, provider=rail.provider, health=health, clock=clock),
-        JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
-        KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),
-        AuditChain(engine=engine, clock=clock),
         ScheduleWorker(
             engine=engine,
             writer=writer,
@@ -408,6 +408,10 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
             clock=clock,
             entropy=entropy,
         ),
+        ProviderProbe(engine=engine, provider=rail.provider, health=health, clock=clock),
+        JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
+        KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),
+        AuditChain(engine=engine, clock=clock),
     ]
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
     finished = asyncio.Event()

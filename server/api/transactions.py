@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -13,23 +13,24 @@ from domain.ledger import Applied
 from domain.ledger import Transaction as Header
 from domain.ledger import TransactionKind as Kind
 from domain.money import MAX_MICROS, Asset, Money
-from domain.settlement import ItemState, Rail
+from domain.settlement import FINAL, ItemState, Rail
+from domain.streams import Mark, StreamPosition
 from domain.transfers import OriginKind, origin_of
 from domain.withdrawals import Withdrawal, WithdrawalState
 from monay.wallet.v1 import money_pb2
 from monay.wallet.v1 import transaction_pb2 as pb
-from server.api import pages
+from server.api import pages, resume_cursors
 from server.api.access import Call
 from server.api.convert import checksummed, money, timestamp
 from server.api.routes import route
-from storage import history, transactions
+from storage import epochs, history, transactions
 from storage.consumers import Directory
 from storage.database import Engine, Tx, reading
-from storage.history import Filters, Place
+from storage.history import Filters, Page, Place, Versions
 from storage.transactions import Receipt, Recorded
 
 # What a history shows. The other kinds are steps of one of these, or the operator's own business.
-_KINDS = {
+SHOWN_KINDS = {
     Kind.TRANSFER: pb.TRANSACTION_KIND_TRANSFER,
     Kind.BATCH_TRANSFER: pb.TRANSACTION_KIND_BATCH_TRANSFER,
     Kind.DEPOSIT: pb.TRANSACTION_KIND_DEPOSIT,
@@ -72,36 +73,57 @@ class Transactions:
         async with reading(self._engine) as tx:
             recorded = await transactions.get(tx, UUID(request.transaction_id), party=call.consumer_id)
             handles = await self._handles(tx, [recorded], call.consumer_id)
-        if recorded.transaction.kind not in _KINDS:
+        if recorded.transaction.kind not in SHOWN_KINDS:
             raise TransactionNotFound()
         return pb.GetTransactionResponse(transaction=transaction(recorded, call.consumer_id, handles))
 
     async def list_transactions(self, request: pb.ListTransactionsRequest, call: Call) -> pb.ListTransactionsResponse:
-        bound_to = pages.binding(request, call.consumer_id)
+        wallet, bound_to = call.consumer_id, pages.binding(request, call.consumer_id)
         async with reading(self._engine) as tx:
-            place = await self._place(tx, request, call.consumer_id, bound_to)
-            page = await history.page(tx, call.consumer_id, place, _filters(request), pages.size(request.page_size))
+            newest = await history.newest(tx, wallet, list(Asset))
+            whole = await self._span(tx, request, wallet, newest)
+            place = self._page_place(request, whole, bound_to)
+            page = await history.page(tx, wallet, place, _filters(request), pages.size(request.page_size))
             found = await transactions.find(tx, {line.transaction_id for line in page.lines})
-            handles = await self._handles(tx, found.values(), call.consumer_id)
-        shown = [transaction(found[line.transaction_id], call.consumer_id, handles) for line in page.lines]
+            handles = await self._handles(tx, found.values(), wallet)
+            cursor = "" if request.page_token else await self._resume_cursor(tx, wallet, whole, page, found)
+        shown = [transaction(found[line.transaction_id], wallet, handles) for line in page.lines]
         token = pages.encode(_place_said(page.next), bound_to) if page.next else ""
-        return pb.ListTransactionsResponse(transactions=shown, next_page_token=token)
+        return pb.ListTransactionsResponse(transactions=shown, next_page_token=token, resume_cursor=cursor)
 
-    async def _place(self, tx: Tx, request: pb.ListTransactionsRequest, wallet: ConsumerId, bound_to: str) -> Place:
-        """Where the page begins: at its token, or at the newest entry of the time that was asked for."""
-        if request.page_token:
-            return _place_read(pages.decode(request.page_token, bound_to))
-        versions = await history.newest(tx, wallet, [Asset(request.asset)] if request.asset else list(Asset))
-        below = {asset: version + 1 for asset, version in versions.items()}
-        start = dict.fromkeys(versions, 1)
+    async def _span(self, tx: Tx, request: pb.ListTransactionsRequest, wallet: ConsumerId, newest: Versions) -> Place:
+        """The part of the history that lies in the time that was asked for, of every asset."""
+        below = {asset: version + 1 for asset, version in newest.items()}
+        start = dict.fromkeys(newest, 1)
         if request.HasField("end_time"):
-            below = await history.first_since(tx, wallet, versions, request.end_time.ToDatetime(UTC))
+            below = await history.first_since(tx, wallet, newest, request.end_time.ToDatetime(UTC))
         if request.HasField("start_time"):
-            start = await history.first_since(tx, wallet, versions, request.start_time.ToDatetime(UTC))
+            start = await history.first_since(tx, wallet, newest, request.start_time.ToDatetime(UTC))
         return Place(below, start)
 
+    def _page_place(self, request: pb.ListTransactionsRequest, whole: Place, bound_to: str) -> Place:
+        """Where the page begins: at its token, or at the newest entry of the assets that were asked for."""
+        if request.page_token:
+            return _place_read(pages.decode(request.page_token, bound_to))
+        if not request.asset:
+            return whole
+        asset = Asset(request.asset)
+        below = {one: version for one, version in whole.below.items() if one is asset}
+        return Place(below, {one: whole.start[one] for one in below})
+
+    async def _resume_cursor(
+        self, tx: Tx, wallet: ConsumerId, whole: Place, page: Page, found: Mapping[UUID, Recorded]
+    ) -> str:
+        """Exactly behind what the page saw: what is newer, and how what it shows goes on to settle."""
+        seen = {asset: version - 1 for asset, version in whole.below.items()}
+        position = StreamPosition.resumed(Mark.at(seen))
+        for line in page.lines:
+            if any(state not in FINAL for state in found[line.transaction_id].states):
+                position.follow((line.asset, line.version), line.transaction_id)
+        return resume_cursors.encode(position.mark(), wallet=wallet, epoch=await epochs.current(tx))
+
     async def _handles(self, tx: Tx, found: Collection[Recorded], wallet: UUID) -> dict[UUID, str]:
-        others = {_other(recorded.transaction, wallet) for recorded in found}
+        others = {other_party(recorded.transaction, wallet) for recorded in found}
         return await self._directory.handles(tx, [other for other in others if other is not None])
 
 
@@ -111,7 +133,7 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
     own = viewer == header.consumer_id
     proto = pb.Transaction(
         id=str(header.id),
-        kind=_KINDS[header.kind],
+        kind=SHOWN_KINDS[header.kind],
         state=_state(recorded),
         direction=pb.DIRECTION_OUT if own and header.kind is not Kind.DEPOSIT else pb.DIRECTION_IN,
         amount=money(Money(header.asset, header.micros)),
@@ -121,10 +143,10 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
         request_id=header.request_id if own else "",
         create_time=at,
         effective_time=at,
-        settlement_state=_whole_state(recorded),
+        settlement_state=whole_state(recorded.states),
         settlements=[settlement(receipt) for receipt in recorded.receipts],
     )
-    other = _other(header, viewer)
+    other = other_party(header, viewer)
     if other is not None:
         proto.counterparty.consumer_id = str(other)
         proto.counterparty.handle = (handles or {}).get(other, "")
@@ -181,13 +203,13 @@ def _show_origin(proto: pb.Transaction, header: Header) -> None:
         proto.scheduled_transfer_id = origin.id
 
 
-def _other(header: Header, viewer: UUID) -> UUID | None:
+def other_party(header: Header, viewer: UUID) -> UUID | None:
+    """The other consumer of a transaction, if there is one."""
     return header.counterparty_id if viewer == header.consumer_id else header.consumer_id
 
 
-def _whole_state(recorded: Recorded) -> pb.SettlementState.ValueType:
+def whole_state(states: Collection[ItemState]) -> pb.SettlementState.ValueType:
     """CONFIRMED only when every item is. What came in on the rail where it stays has no item."""
-    states = set(recorded.states)
     return next((proto for state, proto in _STATES.items() if state in states), pb.SETTLEMENT_STATE_NOT_NEEDED)
 
 
@@ -219,7 +241,7 @@ def settlement(receipt: Receipt) -> pb.Settlement:
 
 def _filters(request: pb.ListTransactionsRequest) -> Filters:
     asked = set(request.kinds)
-    kinds = frozenset(kind for kind, proto in _KINDS.items() if not asked or proto in asked)
+    kinds = frozenset(kind for kind, proto in SHOWN_KINDS.items() if not asked or proto in asked)
     withdrawal_states = frozenset(state for state, proto in _WITHDRAWAL_STATES.items() if proto in request.states)
     if request.states and pb.TRANSACTION_STATE_COMPLETED not in request.states:
         kinds &= {Kind.WITHDRAWAL}  # The others are completed the instant they exist.
