@@ -25,7 +25,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from domain.clock import Clock, Entropy
-from domain.errors import DeadlinePassed, ShuttingDown, TokenExpired, TokenInvalid, TokenMissing, WalletError
+from domain.errors import DatabaseUnavailable, ShuttingDown, TokenExpired, TokenInvalid, TokenMissing, WalletError
 from server.api import validation
 from server.api.access import NOBODY, Access, Call, Caller
 from server.api.errors import DETAILS_KEY, ApiError, api_error, internal_error, is_internal
@@ -218,7 +218,8 @@ class Edge:
     def _refusal(self, rpc: Rpc, call: Call, error: Exception) -> ApiError:
         """What the client is told. What it must not be told is logged under the id that it gets."""
         if isinstance(error, TimeoutError) and call.deadline_is_ours and self._clock.monotonic() >= call.deadline:
-            return api_error(DeadlinePassed())
+            # Only the ledger writer can say that a command was dropped; what we stop waiting for may still happen.
+            return api_error(DatabaseUnavailable())
         if isinstance(error, WalletError) and not is_internal(error):
             return api_error(error)
         log.error("rpc.failed", rpc=rpc.name, call=call.id, exc_info=error)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,7 +27,7 @@ from storage import rates
 from storage.rates import EUR_USD, Rate
 from tests.books import DOLLAR, FEE
 
-from .conftest import Metadata, consumer, refused, service
+from .conftest import Metadata, consumer, refused, service, serving, wallet_settings
 from .people import Person, Town, new_town, transfer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -331,6 +334,29 @@ async def test_rule_22_fifty_calls_with_one_id_pay_once(town: Town, ann: Person,
     assert sorted(answer.replayed for answer in answers) == [False] + [True] * 49
     assert len({answer.transaction.id for answer in answers}) == 1
     assert (await town.balance(bob)).available_micros == DOLLAR
+
+
+async def test_rule_21_a_call_that_ran_out_of_our_time_is_told_as_unknown(town: Town, ann: Person, bob: Person) -> None:
+    """Its commit may be under way: told as dropped, the client would pay again under a new id."""
+    folder = Path(town.wallet.settings.sealing_keys_file or "").parent
+    settings = wallet_settings(town.books.url, folder, default_deadline_seconds=0.5)
+    async with serving(settings) as wallet:
+        await wallet.consumers.Transfer(transfer(bob.id, DOLLAR), metadata=ann.token)
+        request = transfer(bob.id, DOLLAR)
+        sessions = await town.books.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'monay-committer'"
+            " AND datname = current_database()"
+        )
+        try:
+            for (session,) in sessions:
+                os.kill(session, signal.SIGSTOP)
+            refusal = await refused(wallet.consumers.Transfer(request, metadata=ann.token))
+        finally:
+            for (session,) in sessions:
+                os.kill(session, signal.SIGCONT)
+        assert (refusal.reason, refusal.code) == ("STORAGE_UNAVAILABLE", grpc.StatusCode.UNAVAILABLE)
+        await wallet.consumers.Transfer(request, metadata=ann.token)
+        assert (await town.balance(bob)).available_micros == 2 * DOLLAR
 
 
 # --- without effect ---------------------------------------------------------------------------------------------------
