@@ -74,6 +74,26 @@ class Town:
         found: Balance = balance
         return found
 
+    async def freeze(self, person: Person) -> None:
+        """What an operator does to a wallet that looks wrong."""
+        await self.books.execute("UPDATE wallets SET frozen = true WHERE consumer_id = :id", id=person.id)
+
+    async def everything(self) -> list[Any]:
+        """All money, all usage and all records, but not the requests: those remember definite refusals."""
+        return [await self.books.execute(f"SELECT * FROM {table} ORDER BY 1, 2") for table in _TABLES]
+
+
+_TABLES = (
+    "stablecoin_balances",
+    "wallets",
+    "transactions",
+    "settlement_items",
+    "batch_transfers",
+    "refunded_transfers",
+    "payment_requests",
+    "scheduled_transfers",
+)
+
 
 @asynccontextmanager
 async def town_of(wallet: Wallet) -> AsyncIterator[Town]:
