@@ -9,16 +9,23 @@ from __future__ import annotations
 from google.protobuf.message import Message
 from protovalidate import Validator, Violation
 
-from domain.errors import FieldViolation, ValidationFailed
+from domain.errors import AssetUnsupported, FieldViolation, ValidationFailed
 
 _validator = Validator()
 
+# Fields that name the asset to move or to look at. An unknown one has a reason of its own, as one we do not carry has.
+_ASSETS = ("asset", "buy_asset")
+
 
 def check(message: Message) -> None:
-    """Raise `ValidationFailed` with every field that breaks a rule."""
+    """Raise `ValidationFailed` with every field that breaks a rule, or `AssetUnsupported` where that is all."""
     violations = _validator.collect_violations(message)
-    if violations:
-        raise ValidationFailed(tuple(_told(violation) for violation in violations))
+    if not violations:
+        return
+    told = tuple(_told(violation) for violation in violations)
+    if all(violation.field.rpartition(".")[2] in _ASSETS for violation in told):
+        raise AssetUnsupported(str(violations[0].field_value))
+    raise ValidationFailed(told)
 
 
 def _told(violation: Violation) -> FieldViolation:

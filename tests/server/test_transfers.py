@@ -121,6 +121,7 @@ _REFUSALS: dict[str, tuple[Request, grpc.StatusCode]] = {
     "RECIPIENT_NOT_FOUND": (lambda *_: transfer(uuid.uuid4(), DOLLAR), grpc.StatusCode.NOT_FOUND),
     "SELF_TRANSFER": (lambda ann, _: transfer(ann.id, DOLLAR), grpc.StatusCode.INVALID_ARGUMENT),
     "RATE_TOO_OLD": (lambda _, bob: transfer(bob.id, DOLLAR, asset="EURC"), grpc.StatusCode.UNAVAILABLE),
+    "ASSET_UNSUPPORTED": (lambda _, bob: transfer(bob.id, DOLLAR, asset="DOGE"), grpc.StatusCode.INVALID_ARGUMENT),
     "VALIDATION_FAILED": (lambda _, bob: transfer(bob.id, 0), grpc.StatusCode.INVALID_ARGUMENT),
 }
 
