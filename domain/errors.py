@@ -140,6 +140,34 @@ class PaymentRequestClosed(WalletError):
     state: str
 
 
+@dataclass(eq=False)
+class QuoteExpired(WalletError):
+    """The quote's time is over. Ask for a new one."""
+
+    reason = "QUOTE_EXPIRED"
+    remembered = True
+    expire_time: datetime
+
+
+@dataclass(eq=False)
+class QuoteUsed(WalletError):
+    """The quote was swapped before, under another request id."""
+
+    reason = "QUOTE_USED"
+    remembered = True
+    transaction_id: UUID
+
+
+@dataclass(eq=False)
+class PriceMoved(WalletError):
+    """The market moved further since the quote than the operator takes upon itself. Ask for a new quote."""
+
+    reason = "PRICE_MOVED"
+    remembered = True
+    bound_micros: int
+    moved_micros: int
+
+
 # --- not remembered -------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +209,29 @@ class RateTooOld(WalletError):
 
     reason = "RATE_TOO_OLD"
     rate_time: datetime | None = None
+
+
+@dataclass(eq=False)
+class QuoteNotFound(WalletError):
+    """The wallet has no such quote."""
+
+    reason = "QUOTE_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class NoLiquidity(WalletError):
+    """There is too little of the asset at any price we would quote. Try a smaller amount, or later."""
+
+    reason = "NO_LIQUIDITY"
+    sell_asset: Asset
+    buy_asset: Asset
+
+
+@dataclass(eq=False)
+class SwapsSuspended(WalletError):
+    """The operator has as much open swap business as it allows itself. It passes as swaps settle."""
+
+    reason = "SWAPS_SUSPENDED"
 
 
 @dataclass(eq=False)

@@ -25,12 +25,14 @@ from domain.clock import SystemClock, SystemEntropy
 from domain.money import Asset
 from domain.pricing import FeeSchedule
 from domain.routing import RoutingPolicy
+from domain.swaps import SwapPolicy
 from server.token_keys import ConfiguredKey, KeyUnusable
 from storage.sealing import KeyFileUnusable, KeyRing
 
 DEVELOPMENT_CHAIN_ID = 31337
 
 _FEES = FeeSchedule()
+_SWAPS = SwapPolicy()
 
 # Only workers hold these. The supervisor takes them out of the environment of its API processes, and an API process
 # that finds one in production does not start.
@@ -85,6 +87,7 @@ Address = Annotated[str, Field(pattern="^0x[0-9a-f]{40}$")]
 Tokens = Annotated[dict[Asset, Address], NoDecode, BeforeValidator(_token_addresses)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Millionths = Annotated[int, Field(ge=0, lt=1_000_000)]
 
 
 class Settings(BaseSettings):
@@ -170,6 +173,18 @@ class Settings(BaseSettings):
     withdrawal_fee_micros: Annotated[int, Field(ge=0)] = _FEES.withdrawal_micros
     fx_max_age: Seconds = 86_400
     """Seconds for which a reference rate may be used."""
+    swap_dex_spread_micros: Millionths = _SWAPS.dex_spread_micros
+    """What the operator earns by a swap of dollars for dollars, in millionths of what it is worth."""
+    swap_reference_spread_micros: Millionths = _SWAPS.reference_spread_micros
+    """The same for a swap with euros, whose price only the reference rate knows."""
+    swap_quote_seconds: Annotated[float, Field(gt=0, le=300)] = _SWAPS.lasts.total_seconds()
+    swap_least_micros: Count = _SWAPS.least_micros
+    swap_most_micros: Count = _SWAPS.most_micros
+    swap_price_bound_micros: Millionths = _SWAPS.price_bound_micros
+    """How far the market may move against the operator between quote and swap, in millionths."""
+    swap_exposure_micros: Count = _SWAPS.exposure_micros
+    """What may be promised of one asset in all swaps that have not settled."""
+    dex_price_max_age_seconds: Seconds = _SWAPS.ladder_max_age.total_seconds()
     sandbox_enabled: bool = False
 
     # The workers.
@@ -202,6 +217,19 @@ class Settings(BaseSettings):
             transfer_micros=self.transfer_fee_micros,
             batch_transfer_micros=self.batch_transfer_fee_micros,
             withdrawal_micros=self.withdrawal_fee_micros,
+        )
+
+    @property
+    def swaps(self) -> SwapPolicy:
+        return SwapPolicy(
+            dex_spread_micros=self.swap_dex_spread_micros,
+            reference_spread_micros=self.swap_reference_spread_micros,
+            lasts=timedelta(seconds=self.swap_quote_seconds),
+            least_micros=self.swap_least_micros,
+            most_micros=self.swap_most_micros,
+            price_bound_micros=self.swap_price_bound_micros,
+            exposure_micros=self.swap_exposure_micros,
+            ladder_max_age=timedelta(seconds=self.dex_price_max_age_seconds),
         )
 
     @property

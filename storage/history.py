@@ -42,6 +42,8 @@ class Filters:
     """Of withdrawals, only those in one of these states."""
     counterparty: UUID | None = None
     batch_id: UUID | None = None
+    both_sides: bool = False
+    """A swap has an entry in each of its two assets. Where both are listed, only the one of what was sold is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ def _wanted(filters: Filters) -> ColumnElement[bool]:
         in_state = (w.transaction_id == _e.transaction_id) & w.state.in_(sorted(filters.withdrawal_states))
         found = select(literal(1)).select_from(withdrawals).where(in_state).exists()
         conditions.append((_e.kind != TransactionKind.WITHDRAWAL) | found)
+    if not filters.both_sides:
+        conditions.append((_e.kind != TransactionKind.SWAP) | (_e.available_delta < 0))
     if filters.counterparty is not None:
         conditions.append(_e.counterparty_id == filters.counterparty)
     if filters.batch_id is not None:

@@ -594,6 +594,33 @@ scheduled_runs = Table(
     comment="Each occurrence of a scheduled transfer that has begun, once, and what became of it.",
 )
 
+swap_quotes = Table(
+    "swap_quotes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("consumer_id", Uuid),
+    _required("sell_asset", Text),
+    _required("sell_micros", BigInteger),
+    _required("buy_asset", Text),
+    _required("buy_micros", BigInteger),
+    _required("spread_micros", BigInteger),
+    _required("source", Text),
+    _required("state", Text),
+    _required("reserved", Boolean, server_default=text("false")),
+    _optional("transaction_id", Uuid),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("executed_at", required=False),
+    UniqueConstraint("transaction_id"),
+    CheckConstraint("sell_asset <> buy_asset", name="two_assets"),
+    CheckConstraint("sell_micros > 0 AND buy_micros > 0 AND spread_micros >= 0", name="micros"),
+    CheckConstraint("state IN ('OPEN', 'EXECUTED')", name="state"),
+    CheckConstraint("(state = 'EXECUTED') = (transaction_id IS NOT NULL)", name="executed"),
+    CheckConstraint("(state = 'EXECUTED') = (executed_at IS NOT NULL)", name="executed_at"),
+    Index("swap_quotes_open_idx", "buy_asset", "expires_at", postgresql_where=text("state = 'OPEN'")),
+    comment="Prices that were named, and the swaps they became. An open one of old has expired, whatever its row says.",
+)
+
 # --- providers ------------------------------------------------------------------------------------------------------
 
 provider_health = Table(
@@ -639,6 +666,18 @@ reference_rates = Table(
     _time("created_at", required=False),
     CheckConstraint("rate_micros > 0", name="rate"),
     comment="EUR/USD: what one euro is worth in dollar micros.",
+)
+
+dex_ladders = Table(
+    "dex_ladders",
+    metadata,
+    _required("sell_asset", Text),
+    _required("buy_asset", Text),
+    _required("rungs", JSONB),
+    _required("block_number", BigInteger),
+    _time("read_at"),
+    PrimaryKeyConstraint("sell_asset", "buy_asset"),
+    comment="What the exchange of the chain gives for amounts of several sizes, as a worker last read it.",
 )
 
 # --- operations -----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ keys and by the items' index on their transaction, so a read costs the same in a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,8 +20,9 @@ from domain.ledger import Command, NewItem, Transaction, TransactionKind
 from domain.money import Asset, Money
 from domain.pricing import share
 from domain.settlement import ItemState
+from domain.swaps import SwapQuote
 from domain.withdrawals import Withdrawal
-from storage import withdrawals
+from storage import swaps, withdrawals
 from storage.arrays import array_parameter
 from storage.database import Tx
 from storage.schema import (
@@ -70,13 +71,17 @@ class Recorded:
     """What its hold is for, and what became of it."""
     refunded_micros: int = 0
     """How much of it its recipient has given back so far."""
+    swap: SwapQuote | None = None
+    """What was bought, at which price."""
 
 
-def recorded(command: Command, at: datetime, *, withdrawal: Withdrawal | None = None) -> Recorded:
+def recorded(
+    command: Command, at: datetime, *, withdrawal: Withdrawal | None = None, swap: SwapQuote | None = None
+) -> Recorded:
     """The first transaction of a command that was applied just now, as it would be read back."""
     receipts = tuple(_new_receipt(item, at) for item in command.items)
     states = tuple(receipt.state for receipt in receipts)
-    return Recorded(command.transactions[0], at, states, receipts, withdrawal)
+    return Recorded(command.transactions[0], at, states, receipts, withdrawal, swap=swap)
 
 
 def all_recorded(command: Command, at: datetime) -> list[Recorded]:
@@ -110,8 +115,8 @@ async def get_all(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Recorded]:
     ours = _i.transaction_id == func.any(array_parameter(_i.transaction_id))
     for item in await tx.execute(_receipts(ours), {"transaction_id": list(ids)}):
         found.setdefault(item.transaction_id, []).append(_receipt(item))
-    holds = await _holds(tx, rows)
-    return {row.id: _read_back(row, found.get(row.id, ()), holds.get(row.id)) for row in rows}
+    records = await _records(tx, rows)
+    return {row.id: _read_back(row, found.get(row.id, ()), records) for row in rows}
 
 
 def _headers() -> Select[Any]:
@@ -123,13 +128,28 @@ def _headers() -> Select[Any]:
 _HEADERS = _headers()
 
 
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """The records that move together with some of the transactions, by their transaction."""
+
+    withdrawals: Mapping[TransactionId, Withdrawal]
+    swaps: Mapping[UUID, SwapQuote]
+
+
 def _read_back(
-    row: Any, receipts: Sequence[Receipt], withdrawal: Withdrawal | None, states: Sequence[ItemState] | None = None
+    row: Any, receipts: Sequence[Receipt], records: _Records, states: Sequence[ItemState] | None = None
 ) -> Recorded:
     if states is None:
         states = [receipt.state for receipt in receipts]
-    header, refunded = _transaction(row), row.refunded_micros or 0
-    return Recorded(header, row.created_at, tuple(states), tuple(receipts), withdrawal, refunded)
+    return Recorded(
+        _transaction(row),
+        row.created_at,
+        tuple(states),
+        tuple(receipts),
+        records.withdrawals.get(row.id),
+        row.refunded_micros or 0,
+        records.swaps.get(row.id),
+    )
 
 
 async def receipts(tx: Tx, item_ids: Collection[UUID]) -> list[Receipt]:
@@ -145,13 +165,20 @@ async def find(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Recorded]:
         select(_i.transaction_id, _i.state).where(_i.transaction_id.in_(sorted(ids)))
     ):
         states.setdefault(transaction_id, []).append(ItemState(state))
-    holds = await _holds(tx, rows)
-    return {row.id: _read_back(row, (), holds.get(row.id), states.get(row.id, ())) for row in rows}
+    records = await _records(tx, rows)
+    return {row.id: _read_back(row, (), records, states.get(row.id, ())) for row in rows}
 
 
-async def _holds(tx: Tx, rows: Sequence[Any]) -> dict[TransactionId, Withdrawal]:
-    """What those that are withdrawals hold money for."""
-    return await withdrawals.by_transaction(tx, [row.id for row in rows if row.kind == TransactionKind.WITHDRAWAL])
+async def _records(tx: Tx, rows: Sequence[Any]) -> _Records:
+    """What those that are withdrawals hold money for, and what those that are swaps bought."""
+
+    def of_kind(kind: TransactionKind) -> list[UUID]:
+        return [row.id for row in rows if row.kind == kind]
+
+    return _Records(
+        await withdrawals.by_transaction(tx, of_kind(TransactionKind.WITHDRAWAL)),
+        await swaps.by_transaction(tx, of_kind(TransactionKind.SWAP)),
+    )
 
 
 def _transaction(row: Any) -> Transaction:

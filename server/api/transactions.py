@@ -135,7 +135,7 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
         id=str(header.id),
         kind=SHOWN_KINDS[header.kind],
         state=_state(recorded),
-        direction=pb.DIRECTION_OUT if own and header.kind is not Kind.DEPOSIT else pb.DIRECTION_IN,
+        direction=_direction(header, own=own),
         amount=money(Money(header.asset, header.micros)),
         fee=money(Money(header.asset, header.fee_micros if own else 0)),
         memo=header.memo,
@@ -152,6 +152,8 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
         proto.counterparty.handle = (handles or {}).get(other, "")
     if recorded.withdrawal is not None:
         _show_withdrawal(proto, recorded.withdrawal)
+    if recorded.swap is not None:
+        proto.bought.CopyFrom(money(recorded.swap.buy))
     _show_origin(proto, header)
     if recorded.refunded_micros:
         proto.refunded.CopyFrom(money(Money(header.asset, recorded.refunded_micros)))
@@ -175,6 +177,12 @@ def balance_after(applied: Applied, asset: Asset) -> money_pb2.Balance:
         version=applied.version_after,
         change_time=timestamp(applied.at),
     )
+
+
+def _direction(header: Header, *, own: bool) -> pb.Direction.ValueType:
+    if header.kind is Kind.SWAP:
+        return pb.DIRECTION_BOTH
+    return pb.DIRECTION_OUT if own and header.kind is not Kind.DEPOSIT else pb.DIRECTION_IN
 
 
 def _state(recorded: Recorded) -> pb.TransactionState.ValueType:
@@ -250,6 +258,7 @@ def _filters(request: pb.ListTransactionsRequest) -> Filters:
         withdrawal_states=withdrawal_states if request.states else None,
         counterparty=UUID(request.counterparty_id) if request.counterparty_id else None,
         batch_id=UUID(request.batch_id) if request.batch_id else None,
+        both_sides=bool(request.asset),
     )
 
 
