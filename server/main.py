@@ -45,6 +45,7 @@ from server.api.sandbox import Sandbox
 from server.api.scheduled_transfers import ScheduledTransfers
 from server.api.server import GrpcServer, disabled_names, service_names
 from server.api.settlements import Settlements
+from server.api.statements import Statements
 from server.api.submitted_transfers import SubmittedTransfers
 from server.api.tokens import TokenVerifier
 from server.api.transaction_streams import TransactionStreams
@@ -220,6 +221,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         Balances(engine=engine, feed=feed, clock=clock),
         Portfolios(engine=engine, rates=rates, clock=clock),
         Transactions(engine=engine, directory=directory),
+        Statements(engine=engine, directory=directory),
         TransactionStreams(engine=engine, directory=directory, feed=feed, settlements=settlements, clock=clock),
         Providers(engine=engine, health=health, routing=routing),
         Proofs(
