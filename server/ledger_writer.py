@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, cast
+from uuid import UUID
 
 import structlog
 
@@ -29,6 +30,7 @@ from storage.committer import (
     CommitterConnection,
     CommitterError,
     DatabaseError,
+    LockNotAvailable,
     UniqueViolation,
     connect_committer,
 )
@@ -85,6 +87,8 @@ class LedgerWriter:
         self._queue_limit = queue_limit
         self._batch_time = batch_time
         self._queues = [_Queue() for _ in range(committers)]
+        self._held: set[UUID] = set()
+        """Wallets that a stranger was found to hold. Looked at anew before anybody waits for them again."""
         self._preview_lock = asyncio.Lock()
         self._previewer = _Committer(database_url, batch_time, entropy)
 
@@ -158,6 +162,8 @@ class LedgerWriter:
                         return
                     queue.wake.clear()
                     continue
+                if any(not self._held.isdisjoint(waiting.command.wallet_ids) for waiting in batch):
+                    batch = await self._set_aside(committer, batch)
                 await self._commit(committer, batch)
         finally:
             await committer.close()
@@ -178,11 +184,31 @@ class LedgerWriter:
             rows += waiting.rows
         return batch
 
+    async def _set_aside(self, committer: _Committer, batch: list[_Waiting]) -> list[_Waiting]:
+        """Turn away what concerns wallets that strangers hold, and return the others (money rule 23)."""
+        commands = [waiting.command for waiting in batch]
+        held = await committer.held_wallets(commands)
+        self._held.difference_update(*(command.wallet_ids for command in commands))
+        self._held |= held
+        blocked = [waiting for waiting in batch if not held.isdisjoint(waiting.command.wallet_ids)]
+        if blocked:
+            log.warning("ledger.wallets_held", wallets=len(held), commands=len(blocked))
+            self._fail(blocked, Overloaded(retry_after_ms=500))
+        return [waiting for waiting in batch if held.isdisjoint(waiting.command.wallet_ids)]
+
     async def _commit(self, committer: _Committer, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
         try:
             outcomes, changed = await committer.apply([waiting.command for waiting in batch])
         except DatabaseUnavailable as error:
             self._fail(batch, error)
+        except LockNotAvailable as error:
+            others = await self._set_aside(committer, batch)
+            if len(others) < len(batch):
+                await self._commit(committer, others)
+            else:
+                await self._split(committer, batch, error)
         except DatabaseError as error:
             await self._split(committer, batch, error)
         except Exception as error:
@@ -257,6 +283,14 @@ class _Committer:
                 await connection.rollback()
             raise
         return outcomes, [key for key, balance in state.balances.items() if balance.dirty]
+
+    async def held_wallets(self, commands: Sequence[Command]) -> set[UUID]:
+        """The commands' wallets that somebody else holds now; none while the database is away, as `apply` will find."""
+        try:
+            return await ledger.held_wallets(await self._connected(), commands)
+        except CommitterError:
+            await self.close()
+            return set()
 
     async def preview(self, command: Command) -> Outcome:
         """Decide on what is there now, without a lock and without a write. A lost connection is replaced once."""

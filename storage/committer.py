@@ -30,6 +30,7 @@ __all__ = [
     "CommitterConnection",
     "CommitterError",
     "DatabaseError",
+    "LockNotAvailable",
     "RoundTrip",
     "Rows",
     "UniqueViolation",

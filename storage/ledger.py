@@ -209,6 +209,7 @@ READ_RECORDS = {kind: _Statement(_read_records(table), (table.c.id,)) for kind, 
 LOCK_RECORDS = {
     kind: _Statement(_locking(_read_records(table), table), (table.c.id,)) for kind, table in RECORD_TABLES.items()
 }
+TRY_WALLETS = _Statement(_read_wallets().with_for_update(key_share=True, of=wallets, skip_locked=True), _WALLET_KEY)
 LOCK_CURSORS = _Statement(_locking(_read_cursors(), chain_cursors), (chain_cursors.c.chain,))
 LOCK_ADDRESSES = _Statement(_locking(_read_addresses(), tempo_addresses), (tempo_addresses.c.address,))
 
@@ -247,6 +248,18 @@ async def load(
     state.refunded = {row[0]: row[1] for row in found_refunded.rows}
     settlement.read_into(state)
     return state
+
+
+async def held_wallets(connection: CommitterConnection, commands: Sequence[Command]) -> set[UUID]:
+    """The commands' wallets that another session has locked at this moment. Waits for nobody."""
+    keys = {(wallet_id,) for command in commands for wallet_id in command.wallet_ids}
+    trip = connection.round_trip()
+    trip.add(b"BEGIN")
+    free = TRY_WALLETS.add_to(trip, keys)
+    there = READ_WALLETS.add_to(trip, keys)
+    trip.add(b"ROLLBACK")
+    await trip.send()
+    return {row[0] for row in there.rows} - {row[0] for row in free.rows}
 
 
 def _record_ids(commands: Sequence[Command]) -> Iterable[tuple[RecordKind, set[tuple[UUID]]]]:
