@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar, cast
 
-from providers.simulated import SimulatedRail
 from server.ledger_writer import LedgerWriter
 from storage.database import Engine, Tx
+from tests.workers.house import RailParts
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Crash(BaseException):
 class Process:
     """The outside as one process sees it."""
 
-    def __init__(self, name: str, engine: Engine, writer: LedgerWriter, rail: SimulatedRail, at_point: AtPoint) -> None:
+    def __init__(self, name: str, engine: Engine, writer: LedgerWriter, rail: RailParts, at_point: AtPoint) -> None:
         self.name = name
         self._at_point = at_point
         self._dead = False
