@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import subprocess
 import sys
 
 from benchmarks import books, report, transfers, world
@@ -16,6 +17,7 @@ from benchmarks.measurement import Load
 from benchmarks.world import World
 from benchmarks.yardsticks import TRANSFER, Pgbench
 from sandbox.component import Refused
+from sandbox.endpoints import ROOT
 
 ACCOUNTS = 10_000
 WORKERS = 2
@@ -33,19 +35,43 @@ def main() -> int:
         with world.running(account_count=options.accounts, workers=options.workers) as running:
             _require_same_rows(running)
             results = transfers.measure(running, pace, _say)
+            bulk = transfers.measure_bulk(running, pace, _say)
             proven = asyncio.run(books.require_clean(running.database_url))
             machine = report.machine(running.database_url)
+        settled = _settlement(quick=options.quick)
     except Refused as refusal:
         print(f"make bench: {refusal}", file=sys.stderr)
         return 1
     _say(f"books clean: {proven} balances proven after the run")
     found = report.Report(
-        machine=machine, pace=pace, workers=options.workers, accounts=options.accounts, transfers=results
+        machine=machine,
+        pace=pace,
+        workers=options.workers,
+        accounts=options.accounts,
+        transfers=results,
+        bulk=bulk,
+        settlement=settled,
     )
     print("\n" + report.tables(found))
     if not options.quick:
         report.publish(found)
     return 0
+
+
+def _settlement(*, quick: bool) -> tuple[str, ...]:
+    """Settlement end to end, which has a world of its own with a chain in it."""
+    sizes = ["--items", "2000", "--consumers", "200"] if quick else ["--items", "10000", "--runs", "3"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.settlement", *sizes], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        _say(line.rstrip())
+        lines.append(line.rstrip())
+    if process.wait() != 0:
+        raise Refused("Settlement could not be measured; what was said is above.")
+    return tuple(f"* Settlement: {line}" for line in lines if "finalized per second" in line)
 
 
 def _require_same_rows(running: World) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.measurement import Load, Measurement
-from benchmarks.transfers import ROW_FOR_ROW, SIX, TARGET_P99_MS, TARGETS, WALLET, Pace, Results, ratio
+from benchmarks.transfers import ROW_FOR_ROW, SIX, TARGET_P99_MS, TARGETS, WALLET, Bulk, Pace, Results, ratio
 from sandbox.endpoints import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -35,6 +35,9 @@ class Report:
     workers: int
     accounts: int
     transfers: Results
+    bulk: dict[Bulk, Measurement]
+    settlement: tuple[str, ...]
+    """What benchmarks/settlement.py said."""
 
     def as_json(self) -> str:
         shown = asdict(self)
@@ -43,6 +46,7 @@ class Report:
             for load, by_name in self.transfers.items()
             for name, found in by_name.items()
         ]
+        shown["bulk"] = [{**asdict(bulk), **asdict(found)} for bulk, found in self.bulk.items()]
         return json.dumps(shown, indent=2) + "\n"
 
 
@@ -77,7 +81,8 @@ def _said(*command: str) -> str:
 
 def tables(report: Report) -> str:
     """All tables, in Markdown."""
-    return "\n\n".join(["\n".join(lines) for lines in (_machine(report), _rates(report), _shares(report))])
+    parts = (_machine(report), _rates(report), _shares(report), _bulks(report), report.settlement)
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
 def publish(report: Report) -> None:
@@ -126,6 +131,15 @@ def _shares(report: Report) -> Iterator[str]:
         cells = [_share(own, who) for who in ("server", "Postgres", "load")]
         cells += [_share(six, who) for who in ("Postgres", "load")]
         yield f"| {load} | {' | '.join(cells)} |"
+
+
+def _bulks(report: Report) -> Iterator[str]:
+    yield "| many in one message | transfers a second | × six statements at 64 | message p50 / p99 |"
+    yield "|---|---|---|---|"
+    six = report.transfers[Load(64)][SIX].per_second
+    for bulk, found in report.bulk.items():
+        waits = f"{found.p50_ms:.0f} / {found.p99_ms:.0f} ms"
+        yield f"| {bulk} | {found.per_second:,.0f} | **{found.per_second / six:.1f}** | {waits} |"
 
 
 def _share(found: Measurement, who: str) -> str:

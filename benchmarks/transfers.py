@@ -26,6 +26,26 @@ TARGET_P99_MS = {Load(64): 100.0}
 
 
 @dataclass(frozen=True, slots=True)
+class Bulk:
+    """Many transfers in one message."""
+
+    method: str
+    rpc: str
+    transfers_each: int
+    in_flight: int
+
+    def __str__(self) -> str:
+        return f"{self.method}, {self.transfers_each:,} each, {self.in_flight} in flight"
+
+
+BULKS = (
+    Bulk("SubmitTransfers", "submit", 100, 8),
+    Bulk("SubmitTransfers", "submit", 1_000, 2),
+    Bulk("BatchTransfer", "batch", 100, 8),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """How long and how often to measure."""
 
@@ -55,6 +75,20 @@ def measure(world: World, pace: Pace, progress: Progress) -> Results:
                 runs[load][name].append(found)
                 progress(f"{repetition + 1}/{pace.repetitions}  {load!s:32} {name:16} {_told(found)}")
     return {load: {name: median(found) for name, found in by_name.items()} for load, by_name in runs.items()}
+
+
+def measure_bulk(world: World, pace: Pace, progress: Progress) -> dict[Bulk, Measurement]:
+    """Transfers a second where one message carries many."""
+    generator = Generator(world)
+    runs: dict[Bulk, list[Measurement]] = {bulk: [] for bulk in BULKS}
+    for repetition in range(pace.repetitions):
+        for bulk, found in runs.items():
+            load = Load(bulk.in_flight)
+            seconds, warmup = pace.seconds, pace.warmup
+            run = generator.run(load, seconds=seconds, warmup=warmup, rpc=bulk.rpc, transfers_each=bulk.transfers_each)
+            found.append(run)
+            progress(f"{repetition + 1}/{pace.repetitions}  {bulk!s:49} {_told(run)}")
+    return {bulk: median(found) for bulk, found in runs.items()}
 
 
 def ratio(results: Results, load: Load, *, to: str = SIX) -> float:
