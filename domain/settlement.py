@@ -5,6 +5,9 @@ the ledger committed them, so only the head of a queue, or a prefix of it inside
 *Cover* (rule 8): an item may go when what stands on the rail for its sender, less what is already in flight, pays
 for it; money that an earlier call of the same chain transaction brings counts too, that of another one does not.
 Only consumers are credited so: a consumer has no other transaction in flight that could spend the credit first.
+
+The items of a *group*, the two sides of a swap, go together or not at all, so they have a chain transaction to
+themselves (money rule 18).
 """
 
 from __future__ import annotations
@@ -83,6 +86,18 @@ class Candidate:
     failures: int = 0
     suspect: bool = False
     """Its last attempt reverted on the rail: it goes alone now, so that an offender harms nobody twice."""
+    followers: tuple[Candidate, ...] = ()
+    """The rest of its group, which goes in the same chain transaction right behind it."""
+
+    @property
+    def calls(self) -> tuple[Candidate, ...]:
+        """It and what goes with it, in order."""
+        return (self, *self.followers)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may ride in its chain transaction."""
+        return self.suspect or self.group_id is not None
 
 
 QueueKey = tuple[HolderId, Asset]
@@ -92,10 +107,6 @@ QueueKey = tuple[HolderId, Asset]
 class _Queue:
     key: QueueKey
     items: deque[Candidate]
-
-    @property
-    def suspect(self) -> bool:
-        return self.items[0].suspect
 
 
 def choose_groups(
@@ -153,22 +164,31 @@ class _Group:
     def _take(self, queue: _Queue) -> list[Candidate]:
         """As long a prefix of the queue as is covered and fits."""
         taken: list[Candidate] = []
-        while queue.items and not self._full and self._covers(queue) and self._suits(queue):
+        while queue.items and not self._full and self._covers(queue.items[0]) and self._suits(queue.items[0]):
             item = queue.items.popleft()
-            self._left[queue.key] = self._left.get(queue.key, 0) - item.micros
-            if is_consumer(item.recipient):
-                # Not the operator's: its items keep no order, so another one in flight may spend the credit first.
-                self._credits[item.recipient, item.asset] = self._credit(item.recipient, item.asset) + item.micros
-            self._items.append(item)
+            for call in item.calls:
+                self._add(call)
             taken.append(item)
         return taken
 
-    def _covers(self, queue: _Queue) -> bool:
-        return self._left.get(queue.key, 0) + self._credit(*queue.key) >= queue.items[0].micros
+    def _add(self, item: Candidate) -> None:
+        payer = (item.sender, item.asset)
+        self._left[payer] = self._left.get(payer, 0) - item.micros
+        if is_consumer(item.recipient):
+            # Not the operator's: its items keep no order, so another one in flight may spend the credit first.
+            self._credits[item.recipient, item.asset] = self._credit(item.recipient, item.asset) + item.micros
+        self._items.append(item)
 
-    def _suits(self, queue: _Queue) -> bool:
-        """A suspect has a transaction to itself."""
-        return not self._items or not (queue.suspect or self._items[0].suspect)
+    def _covers(self, item: Candidate) -> bool:
+        """Every payer has what the item and its followers take, without counting what they bring each other."""
+        needed: dict[QueueKey, int] = {}
+        for call in item.calls:
+            needed[call.sender, call.asset] = needed.get((call.sender, call.asset), 0) + call.micros
+        return all(self._left.get(key, 0) + self._credit(*key) >= micros for key, micros in needed.items())
+
+    def _suits(self, item: Candidate) -> bool:
+        """A suspect and a group have a transaction to themselves."""
+        return not self._items or not (item.alone or self._items[0].alone)
 
     def _credit(self, holder: HolderId, asset: Asset) -> int:
         return self._credits.get((holder, asset), 0)

@@ -70,6 +70,8 @@ class Movement:
     micros: int
     source: Party
     destination: Party
+    group_id: UUID | None = None
+    """Movements of one group are made together or not at all."""
 
     def __post_init__(self) -> None:
         assert 0 < self.micros <= MAX_MICROS, "a movement moves something, and no more than a ledger can hold"
@@ -212,7 +214,8 @@ class Preparation:
     """The answer to `prepare`: one attempt over what can move, the offenders, and what has to wait behind them.
 
     `deferred` names movements that are not at fault themselves: a later one of the same consumer would overtake the
-    offender (money rule 7). Together the three parts name every movement asked for exactly once.
+    offender (money rule 7), and one of the offender's group goes only with it (money rule 18). Together the three
+    parts name every movement asked for exactly once.
     """
 
     attempt: PreparedAttempt | None

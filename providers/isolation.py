@@ -45,12 +45,14 @@ async def sieve(movements: Sequence[Movement], rehearse: Rehearse[F]) -> Sieved[
 def _behind(failing: Collection[UUID], movements: Sequence[Movement]) -> list[Movement]:
     """Later movements of a consumer whose earlier one fails: they keep their place in the queue (money rule 7).
 
-    The operator's own have no order to keep (money rule 9).
+    The operator's own have no order to keep (money rule 9), but the rest of a group never goes without the one that
+    fails (money rule 18).
     """
     stopped: set[str] = set()
+    broken = {m.group_id for m in movements if m.item_id in failing and m.group_id is not None}
     behind = []
     for movement in movements:
-        if movement.source.address in stopped:
+        if movement.source.address in stopped or (movement.group_id in broken and movement.item_id not in failing):
             behind.append(movement)
         elif movement.item_id in failing and movement.source.kind is PartyKind.CONSUMER:
             stopped.add(movement.source.address)

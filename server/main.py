@@ -47,6 +47,7 @@ from server.api.server import GrpcServer, disabled_names, service_names
 from server.api.settlements import Settlements
 from server.api.statements import Statements
 from server.api.submitted_transfers import SubmittedTransfers
+from server.api.swaps import Swaps
 from server.api.tokens import TokenVerifier
 from server.api.transaction_streams import TransactionStreams
 from server.api.transactions import Transactions
@@ -79,6 +80,8 @@ from server.services.refunds import RefundService
 from server.services.retries import RetryService
 from server.services.routing import Routing
 from server.services.scheduled_transfers import ScheduledTransferService
+from server.services.swap_prices import SwapPrices
+from server.services.swaps import SwapService
 from server.services.transfers import TransferService
 from server.services.withdrawals import WithdrawalService
 from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
@@ -196,6 +199,14 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         clock=clock,
         entropy=entropy,
     )
+    swaps = SwapService(
+        engine=engine,
+        writer=writer,
+        prices=SwapPrices(engine=engine, rates=rates, policy=settings.swaps, clock=clock),
+        policy=settings.swaps,
+        clock=clock,
+        entropy=entropy,
+    )
     nouns = [
         Consumers(
             engine=engine,
@@ -218,6 +229,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         ),
         Deposits(deposits),
         Withdrawals(withdrawals),
+        Swaps(swaps),
         Balances(engine=engine, feed=feed, clock=clock),
         Portfolios(engine=engine, rates=rates, clock=clock),
         Transactions(engine=engine, directory=directory),

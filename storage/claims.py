@@ -3,12 +3,15 @@
 The queues are found without a queue table: a partial index on open items is walked from queue to queue, one probe for
 each, however long the queues are. The custody row of a queue's sender is the queue's lock, because cover has to be
 reserved there anyway; what another worker holds is skipped.
+
+A group, the two sides of a swap, stands in the queue of the consumer who sells: the operator's side follows it, and is
+no queue of its own unless the consumer's side is BLOCKED or gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -18,7 +21,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, literal, select, tuple_
 
 from domain.identity import FEE_PAYER, OPERATOR, ItemId
 from domain.money import Asset
-from domain.settlement import Candidate, ItemState, QueueKey, Rail, choose_groups
+from domain.settlement import FINAL, Candidate, ItemState, QueueKey, Rail, choose_groups
 from storage import custody
 from storage.database import Tx
 from storage.given import GivenRows
@@ -28,6 +31,9 @@ from storage.settlements import CANDIDATE, OPEN, ClaimedItem, candidate, debits,
 _i = settlement_items.c
 
 Place = tuple[UUID, str]
+Followers = Mapping[UUID, tuple[Candidate, ...]]
+"""What goes with the consumer's side of each group that may go now."""
+
 _BEFORE_CONSUMERS: Place = (FEE_PAYER, "")
 _QUEUE_ORDER = (_i.sender_seq, _i.position, _i.id)
 
@@ -54,11 +60,13 @@ async def claim(
 ) -> Claim:
     """Lease covered heads of queues, and reserve their cover, in this database transaction."""
     max_queues = max_groups * calls_per_group
-    keys = await _waiting_queues(tx, start or _BEFORE_CONSUMERS, max_queues, now)
+    heads = await _waiting_queues(tx, start or _BEFORE_CONSUMERS, max_queues, now)
+    keys, group_ids = list(heads), {group_id for group_id in heads.values() if group_id is not None}
     own = await _operator_items(tx, max_queues, now)
     if not keys and not own:
         return Claim([], [], None)
-    assets = {(OPERATOR, item.asset) for item in own}
+    followers = await _followers(tx, group_ids)
+    assets = {(OPERATOR, item.asset) for item in (*own, *map(candidate, followers))}
     positions = await custody.positions(tx, rail, sorted({*keys, *assets}), lock=True, skip_locked=True)
     # Nothing else of the queue may be in flight, wherever in it that stands: a retried item goes in front of others.
     ready = [
@@ -66,7 +74,8 @@ async def claim(
     ]
     # Read again, now that the queues' positions are locked: what was seen before may be claimed by now (rule 20).
     queues = [[item] for item in await _operator_items(tx, max_queues, now) if (OPERATOR, item.asset) in positions]
-    queues += await _prefixes(tx, ready, calls_per_group, now)
+    groups_ready = _ready_groups(group_ids, await _followers(tx, group_ids), positions, now)
+    queues += await _prefixes(tx, ready, calls_per_group, now, groups_ready)
     spendable = {key: position.spendable for key, position in positions.items()}
     groups = choose_groups(queues, spendable, calls_per_group=calls_per_group, max_groups=max_groups)
     chosen = [item for group in groups for item in group]
@@ -79,13 +88,18 @@ async def claim(
     )
 
 
+def _is_ready(row: Any, now: datetime) -> bool:
+    return bool(row.state == ItemState.PENDING and (row.not_before is None or row.not_before <= now))
+
+
 def _due(column: ColumnElement[Any]) -> ColumnElement[bool]:
     return column.is_(None) | (column <= bindparam("now"))
 
 
 def _heads_waiting() -> Select[Any]:
     """Walk from queue to queue, and keep those whose head waits. What is BLOCKED holds nobody up: it is passed over."""
-    in_order = select(_i.sender, _i.asset, _i.state, _i.not_before).where(OPEN, _i.state != ItemState.BLOCKED)
+    columns = (_i.sender, _i.asset, _i.state, _i.not_before, _i.group_id)
+    in_order = select(*columns).where(OPEN, _i.state != ItemState.BLOCKED)
     in_order = in_order.order_by(_i.sender, _i.asset, *_QUEUE_ORDER).limit(1)
     after_start = tuple_(_i.sender, _i.asset) > tuple_(bindparam("sender"), bindparam("asset"))
     heads = select(*in_order.where(after_start).subquery().c).cte("heads", recursive=True)
@@ -93,16 +107,16 @@ def _heads_waiting() -> Select[Any]:
     following = in_order.where(after_last).lateral("following")
     heads = heads.union_all(select(*following.c).select_from(heads.join(following, literal(True))))
     waiting = (heads.c.state == ItemState.PENDING) & _due(heads.c.not_before)
-    return select(heads.c.sender, heads.c.asset).where(waiting).limit(bindparam("count"))
+    return select(heads.c.sender, heads.c.asset, heads.c.group_id).where(waiting).limit(bindparam("count"))
 
 
 _HEADS_WAITING = _heads_waiting()
 
 
-async def _waiting_queues(tx: Tx, start: Place, count: int, now: datetime) -> list[QueueKey]:
-    """The next queues whose head waits to be claimed."""
+async def _waiting_queues(tx: Tx, start: Place, count: int, now: datetime) -> dict[QueueKey, UUID | None]:
+    """The next queues whose head waits to be claimed, in order, with the group of that head."""
     rows = await tx.execute(_HEADS_WAITING, {"sender": start[0], "asset": start[1], "count": count, "now": now})
-    return [(row[0], Asset(row[1])) for row in rows]
+    return {(row[0], Asset(row[1])): row[2] for row in rows}
 
 
 _QUEUES = GivenRows(_i.sender, _i.asset)
@@ -119,28 +133,71 @@ def _read_prefixes() -> Select[Any]:
 _PREFIXES = _read_prefixes()
 
 
-async def _prefixes(tx: Tx, keys: Sequence[QueueKey], count: int, now: datetime) -> list[list[Candidate]]:
+async def _prefixes(
+    tx: Tx, keys: Sequence[QueueKey], count: int, now: datetime, groups: Followers
+) -> list[list[Candidate]]:
     """The first items of each queue, up to the first that may not go now."""
     if not keys:
         return []
     rows = await tx.execute(_PREFIXES, _QUEUES.bind(keys, count=count))
     found = {
-        (sender, Asset(asset)): list(_ready_prefix(items, now))
+        (sender, Asset(asset)): list(_ready_prefix(items, now, groups))
         for (sender, asset), items in groupby(rows, key=lambda row: (row.sender, row.asset))
     }
     return [found[key] for key in keys if found.get(key)]
 
 
-def _ready_prefix(rows: Iterable[Any], now: datetime) -> Iterable[Candidate]:
+def _ready_prefix(rows: Iterable[Any], now: datetime, groups: Followers) -> Iterable[Candidate]:
     for row in rows:
-        if row.state != ItemState.PENDING or (row.not_before is not None and row.not_before > now):
+        if not _is_ready(row, now) or (row.group_id is not None and row.group_id not in groups):
             return
-        yield candidate(row)
+        yield replace(candidate(row), followers=groups[row.group_id]) if row.group_id else candidate(row)
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+_FOLLOWERS = (
+    select(*CANDIDATE)
+    .where(OPEN, _i.sender == OPERATOR, _i.state != ItemState.BLOCKED, ids_given(_i.group_id))
+    .order_by(_i.group_id, _i.position, _i.id)
+)
+
+
+async def _followers(tx: Tx, group_ids: Collection[UUID]) -> list[Any]:
+    """The operator's sides of these groups. One that is BLOCKED holds the consumer's side up no longer."""
+    if not group_ids:
+        return []
+    return list(await tx.execute(_FOLLOWERS, {"ids": sorted(group_ids)}))
+
+
+def _ready_groups(
+    group_ids: Collection[UUID], rows: Sequence[Any], positions: Collection[QueueKey], now: datetime
+) -> Followers:
+    """The groups of which everything may go now, the operator's position being locked by this claim."""
+    found: dict[UUID, list[Any]] = {group_id: [] for group_id in group_ids}
+    for row in rows:
+        found[row.group_id].append(row)
+    return {
+        group_id: tuple(candidate(row) for row in followers)
+        for group_id, followers in found.items()
+        if all(_is_ready(row, now) and (OPERATOR, Asset(row.asset)) in positions for row in followers)
+    }
+
+
+# --- the operator's own -----------------------------------------------------------------------------------------------
+
+
+def _free_of_its_group() -> ColumnElement[bool]:
+    """No other side of its group can still go, so there is nothing to go with. Both belong to one transaction."""
+    other = settlement_items.alias("other")
+    is_other_side = (other.c.transaction_id == _i.transaction_id) & (other.c.group_id == _i.group_id)
+    can_go = other.c.state.not_in(sorted({*FINAL, ItemState.BLOCKED})) & (other.c.sender != OPERATOR)
+    return _i.group_id.is_(None) | ~select(other.c.id).where(is_other_side, can_go).exists()
 
 
 _OPERATORS = (
     select(*CANDIDATE)
-    .where(OPEN, _i.sender == OPERATOR, _i.state == ItemState.PENDING, _due(_i.not_before))
+    .where(OPEN, _i.sender == OPERATOR, _i.state == ItemState.PENDING, _due(_i.not_before), _free_of_its_group())
     .order_by(_i.id)
     .limit(bindparam("count"))
 )

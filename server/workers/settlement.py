@@ -198,13 +198,16 @@ class SettlementWorker:
     async def _prepare(
         self, group: Group, parties: Mapping[HolderId, Party]
     ) -> list[tuple[Group, Preparation | Retryable | SigningRefused]]:
-        """The provider's answer. Where the signer refuses, the group is halved until only the offender's queue is."""
+        """The provider's answer. Where the signer refuses, the group is halved until only the offender's queue is.
+
+        The two sides of a swap are never taken apart (money rule 18).
+        """
         try:
             movements = [self._movement(item.candidate, parties) for item in group]
             return [(group, await self._provider.prepare(movements))]
         except SigningRefused as refused:
             queues = [list(items) for _, items in groupby(sorted(group, key=_queue), key=_queue)]
-            if len(queues) == 1:
+            if len(queues) == 1 or group[0].candidate.group_id is not None:
                 return [(group, refused)]
             halves = (queues[: len(queues) // 2], queues[len(queues) // 2 :])
             parts = [await self._prepare([item for queue in half for item in queue], parties) for half in halves]
@@ -213,7 +216,9 @@ class SettlementWorker:
     def _movement(self, candidate: Candidate, parties: Mapping[HolderId, Party]) -> Movement:
         destination = parties.get(candidate.recipient) or Party.outside(candidate.destination or "")
         source = parties[candidate.sender]
-        return Movement(candidate.item_id, candidate.asset, candidate.micros, source, destination)
+        return Movement(
+            candidate.item_id, candidate.asset, candidate.micros, source, destination, group_id=candidate.group_id
+        )
 
 
 def _queue(item: ClaimedItem) -> QueueKey:
