@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from storage.database import Tx
@@ -71,6 +71,11 @@ async def finish(tx: Tx, job_id: UUID, *, answer: dict[str, Any], succeeded: boo
     """Store the answer."""
     state = "done" if succeeded else "failed"
     await tx.execute(update(provider_jobs).where(_j.id == job_id).values(state=state, answer=answer, finished_at=now))
+
+
+async def forget(tx: Tx, kind: str, *, finished_before: datetime) -> None:
+    """Remove old jobs of a kind whose answers are kept elsewhere."""
+    await tx.execute(delete(provider_jobs).where(_j.kind == kind, _j.finished_at < finished_before))
 
 
 async def put_back(tx: Tx, job_id: UUID, *, reason: str, now: datetime) -> None:

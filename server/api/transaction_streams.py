@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import create_task, ensure_future
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from uuid import UUID
 
 from domain.clock import Clock
@@ -35,6 +35,8 @@ from storage.transactions import Recorded
 # The contract promises a sign of life every 30 seconds.
 HEARTBEAT_SECONDS = 20.0
 PAGE = 200
+# Streams are many and may have news at once: they take turns at so many connections, and calls find theirs free.
+READERS = 4
 
 _WITHDRAWAL_STEPS = {
     TransactionKind.WITHDRAWAL: pb.TRANSACTION_STATE_PENDING,
@@ -57,6 +59,7 @@ class TransactionStreams:
         self._feed = feed
         self._settlements = settlements
         self._clock = clock
+        self._readers = asyncio.Semaphore(READERS)
 
     async def watch_transactions(self, request: pb.WatchTransactionsRequest, call: Call) -> AsyncIterator[Message]:
         async with self._feed.watch(call.consumer_id) as watch:
@@ -98,8 +101,14 @@ class TransactionStreams:
             news.cancel()
             look.cancel()
 
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Tx]:
+        """A connection, when it is this stream's turn."""
+        async with self._readers, reading(self._engine) as tx:
+            yield tx
+
     async def _open(self, wallet: ConsumerId, cursor: str, newest: Sequence[BalanceReading]) -> _Stream:
-        async with reading(self._engine) as tx:
+        async with self._reading() as tx:
             epoch = await epochs.current(tx)
             versions = {one.asset: one.version for one in newest}
             mark = resume_cursors.decode(cursor, wallet=wallet, epoch=epoch) if cursor else Mark.at(versions)
@@ -108,7 +117,7 @@ class TransactionStreams:
             position = StreamPosition.resumed(mark)
             for entry, transaction_id in (await following.transactions_of(tx, wallet, mark.named)).items():
                 position.follow(entry, transaction_id)
-        return _Stream(wallet, epoch, position, self._engine, self._directory)
+        return _Stream(wallet, epoch, position, self._reading, self._directory)
 
     async def _look(self, stream: _Stream) -> States:
         """How everything stands that the stream follows; nothing to follow is never answered."""
@@ -126,13 +135,18 @@ class _Stream:
     """One open stream: its place, and how the next messages are made."""
 
     def __init__(
-        self, wallet: ConsumerId, epoch: UUID, position: StreamPosition, engine: Engine, directory: Directory
+        self,
+        wallet: ConsumerId,
+        epoch: UUID,
+        position: StreamPosition,
+        reading: Callable[[], AbstractAsyncContextManager[Tx]],
+        directory: Directory,
     ) -> None:
         self.wallet = wallet
         self.position = position
         self.follows = asyncio.Event()
         self._epoch = epoch
-        self._engine = engine
+        self._reading = reading
         self._directory = directory
 
     def cursor(self) -> str:
@@ -141,7 +155,7 @@ class _Stream:
     async def events(self) -> AsyncIterator[Message]:
         """What the ledger did behind the stream's place, page by page, until there is nothing more."""
         while True:
-            async with reading(self._engine) as tx:
+            async with self._reading() as tx:
                 lines = await following.entries_behind(tx, self.wallet, self.position.told, limit=PAGE)
                 shown = await self._shown(tx, lines)
             for line in lines:
@@ -167,7 +181,7 @@ class _Stream:
         for transaction_id, found in states.items():
             moved = self.position.moved(transaction_id, found)
             if moved:
-                async with reading(self._engine) as tx:
+                async with self._reading() as tx:
                     receipts = await transactions.receipts(tx, moved)
                 messages = [_update(transaction_id, found, settlement(receipt)) for receipt in receipts]
             else:
@@ -185,7 +199,7 @@ class _Stream:
         """Follow what was told before the stream was resumed, or while there was no room for more."""
         while unseen := self.position.unseen():
             behind, last = ({asset: pair[i] for asset, pair in unseen.items()} for i in (0, 1))
-            async with reading(self._engine) as tx:
+            async with self._reading() as tx:
                 lines = await following.entries_behind(
                     tx, self.wallet, behind, last=last, limit=min(PAGE, self.position.room)
                 )

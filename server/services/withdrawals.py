@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
-from domain.errors import WalletError
+from domain.errors import ProviderUnavailable, WalletError
 from domain.identity import OUTSIDE, ConsumerId, ItemId, TransactionId, body_hash, request_key
 from domain.ledger import Applied, Command, NewItem, Outcome, Refused, Request, Transaction, TransactionKind
 from domain.money import Money
@@ -130,7 +130,11 @@ class WithdrawalService:
         purpose = Purpose.CHAIN_WITHDRAWAL if order.address is not None else Purpose.BANK_WITHDRAWAL
         speed = await self._routing.speed(order.speed, consumer=order.consumer)
         request = RouteRequest(purposes=frozenset({purpose}), amount=order.amount, speed=speed)
-        return await self._routing.choose(request, consumer=order.consumer)
+        route = await self._routing.choose(request, consumer=order.consumer)
+        if route.rail is not Rail.TEMPO:
+            # Nobody pays out there yet, so what is held for it would be held for ever.
+            raise ProviderUnavailable(route.provider)
+        return route
 
     def _transfer(self, order: WithdrawalOrder, owner: ConsumerId, request: Request, limit_usd_micros: int) -> Command:
         """What pays another consumer, at once, without anything leaving."""
@@ -157,7 +161,6 @@ class WithdrawalService:
     def _hold(self, order: WithdrawalOrder, request: Request, route: RouteDecision, limit_usd_micros: int) -> _Plan:
         """The hold, its record, and the item that pays it out once the ledger's posting makes it count (rule 16)."""
         amount, fee, now = order.amount, route.fee, self._clock.now()
-        on_tempo = route.rail is Rail.TEMPO
         withdrawal = Withdrawal(
             id=self._entropy.uuid7(),
             transaction_id=TransactionId(self._entropy.uuid7()),
@@ -168,7 +171,7 @@ class WithdrawalService:
             state=WithdrawalState.HELD,
             address=order.address.lower() if order.address is not None else None,
             bank_account_id=order.bank_account_id,
-            item_id=ItemId(self._entropy.uuid7()) if on_tempo else None,
+            item_id=ItemId(self._entropy.uuid7()),
             limit_day=now.date(),
             limit_usd_micros=limit_usd_micros,
         )
@@ -178,7 +181,7 @@ class WithdrawalService:
             request=request,
             sender=order.consumer,
             limit_usd_micros=limit_usd_micros,
-            items=_items(withdrawal),
+            items=(_item(withdrawal),),
             new_records=(withdrawals.new_record(withdrawal, now=now),),
         )
         return _Plan(command, withdrawal)
@@ -215,11 +218,10 @@ def _header(order: WithdrawalOrder, withdrawal: Withdrawal) -> Transaction:
     )
 
 
-def _items(withdrawal: Withdrawal) -> tuple[NewItem, ...]:
-    """On Tempo the consumer's own position pays; it counts only when the hold is posted."""
-    if withdrawal.item_id is None:
-        return ()
-    item = NewItem(
+def _item(withdrawal: Withdrawal) -> NewItem:
+    """The consumer's own position pays; it counts only when the hold is posted."""
+    assert withdrawal.item_id is not None, "what leaves a rail is a settlement item"
+    return NewItem(
         id=withdrawal.item_id,
         sender=withdrawal.consumer_id,
         recipient=OUTSIDE,
@@ -228,4 +230,3 @@ def _items(withdrawal: Withdrawal) -> tuple[NewItem, ...]:
         destination=withdrawal.address,
         counts=False,
     )
-    return (item,)

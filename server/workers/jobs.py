@@ -12,12 +12,16 @@ import structlog
 from domain.clock import Clock
 from domain.money import Asset
 from providers.base import ChainReader, Faucet, ProviderUnavailable
+from server.services.destinations import CHECK_JOB
 from server.workers.reconciliation import Reconciliation
 from storage import destination_checks, provider_jobs
 from storage.database import Engine
 from storage.destination_checks import DestinationCheck
 
 log = structlog.get_logger()
+
+# Who asked has long gone on; the answer itself is kept with the destination.
+_CHECKS_KEPT = timedelta(hours=1)
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -93,9 +97,10 @@ def destination_handler(engine: Engine, reader: ChainReader, clock: Clock) -> Ha
     async def look_up(body: dict[str, Any]) -> dict[str, Any]:
         asset, address = Asset(body["asset"]), body["address"]
         allowed = (await reader.may_receive([address], asset))[address]
-        check = DestinationCheck(allowed, clock.now())
+        now = clock.now()
         async with engine.begin() as tx:
-            await destination_checks.record(tx, asset, address, check)
+            await destination_checks.record(tx, asset, address, DestinationCheck(allowed, now))
+            await provider_jobs.forget(tx, CHECK_JOB, finished_before=now - _CHECKS_KEPT)
         return {"allowed": allowed}
 
     return look_up

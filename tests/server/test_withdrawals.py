@@ -48,10 +48,13 @@ class Border:
     town: Town
     rail: SimulatedRail
 
-    async def set_health(self, *, healthy: bool = True, paused: bool = False, age_seconds: int = 0) -> None:
+    async def set_health(
+        self, provider: str = "tempo", *, healthy: bool = True, paused: bool = False, age_seconds: int = 0
+    ) -> None:
         await self.town.books.execute(
-            "INSERT INTO provider_health VALUES ('tempo', :healthy, 'closed', :paused, 5, 1000000, '', :at)"
+            "INSERT INTO provider_health VALUES (:provider, :healthy, 'closed', :paused, 5, 1000000, '', :at)"
             " ON CONFLICT (provider) DO UPDATE SET healthy = :healthy, paused = :paused, checked_at = :at",
+            provider=provider,
             healthy=healthy,
             paused=paused,
             at=datetime.now(UTC) - timedelta(seconds=age_seconds),
@@ -158,6 +161,7 @@ async def test_a_withdrawal_answers_with_the_hold_and_the_way_it_will_go(border:
 
     balance = await border.town.balance(ann)
     assert (balance.available_micros, balance.held_micros) == (70 * DOLLAR - FEE, 30 * DOLLAR + FEE)
+    assert balance.settling_micros == 0, "nothing is on its way to her"
     found = await border.town.wallet.consumers.GetTransaction(
         GetTransactionRequest(transaction_id=shown.id), metadata=ann.token
     )
@@ -303,6 +307,19 @@ async def test_an_old_answer_about_an_address_is_asked_anew(border: Border, ann:
     assert (await refused(border.withdraw(ann, DOLLAR, address))).metadata["cause"] == "token_policy"
 
 
+async def test_questions_about_addresses_are_not_kept_for_ever(border: Border, ann: Person) -> None:
+    """The answer is kept with the address; the job that brought it goes with the next one that finds it old."""
+    await border.withdraw(ann, DOLLAR, outsider())
+    execute = border.town.books.execute
+    [[old]] = await execute(
+        "UPDATE provider_jobs SET finished_at = finished_at - interval '2 hours' WHERE kind = :kind"
+        " AND id = (SELECT max(id::text)::uuid FROM provider_jobs) RETURNING id",
+        kind=CHECK_JOB,
+    )
+    await border.withdraw(ann, DOLLAR, outsider())
+    assert await execute("SELECT 1 FROM provider_jobs WHERE id = :id", id=old) == []
+
+
 async def test_nobody_who_could_tell_about_an_address_means_try_again(border: Border, ann: Person) -> None:
     """Held money must never wait for an address nobody has looked at; the same id is tried again later."""
     border.rail.chain.faults.unreachable = True
@@ -387,6 +404,10 @@ async def test_a_bank_account_has_to_be_the_consumers_and_active(border: Border,
     assert (refusal.reason, refusal.metadata) == ("BANK_ACCOUNT_NOT_ACTIVE", {"state": "PENDING"})
     refusal = await refused(border.withdraw(ann, DOLLAR, active))
     assert (refusal.reason, refusal.metadata) == ("NO_ROUTE", {"asset": "USDC"})
+    await border.set_health("circle")
+    refusal = await refused(border.withdraw(ann, DOLLAR, active))
+    assert (refusal.reason, refusal.metadata) == ("PROVIDER_UNAVAILABLE", {"provider": "circle"})
+    await border.town.books.execute("DELETE FROM provider_health WHERE provider = 'circle'")
     assert await border.state(ann) == before
 
 
