@@ -303,7 +303,7 @@ def money_in(state: LedgerState) -> dict[Asset, int]:
     return total
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(COMMANDS, st.sets(st.sampled_from(CONSUMERS)))
 def test_whatever_is_asked_money_is_conserved_and_no_balance_goes_below_zero(
     asked: tuple[Command, ...], frozen: set[UUID]

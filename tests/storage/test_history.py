@@ -111,7 +111,7 @@ async def test_pages_together_are_the_history_whatever_their_size_and_filter(
     """Nothing is repeated, nothing hidden, and the order is one: also where a page had to stop looking."""
     monkeypatch.setattr(history, "LOOK_BACK", look_back)
     (consumer,) = await open_wallets(engine, 1)
-    written = await write_history(engine, consumer, 90, random.Random(look_back))
+    written = await write_history(engine, consumer, 60, random.Random(look_back))
     async with reading(engine) as tx:
         for size in (1, 6, 500):
             for counterparty in (None, *OTHERS):
