@@ -176,8 +176,9 @@ async def test_rule_22_asking_again_with_the_same_id_asks_once(town: Town, ann: 
     again = await ask(town, bob, request)
     assert again.replayed
     assert again.payment_request == first.payment_request
+    fixed: dict[str, Any] = {"request_id": request.request_id, "memo": "once"}
     for changed in ({"micros": DOLLAR}, {"memo": "other"}, {"expire_time": Timestamp(seconds=4_000_000_000)}):
-        other = demand(ann, **{"request_id": request.request_id, "memo": "once", **changed})
+        other = demand(ann, **{**fixed, **changed})
         assert (await refused(ask(town, bob, other))).reason == "IDEMPOTENCY_KEY_REUSED"
     transfer = await refused(town.pay(bob, ann, 1, request_id=request.request_id))
     assert transfer.reason == "IDEMPOTENCY_KEY_REUSED"

@@ -166,7 +166,7 @@ async def test_rule_22_the_same_id_schedules_once(town: Town, ann: Person, bob: 
     await cancel(town, ann, first.scheduled_transfer.id)
     again = await schedule(town, ann, request)
     assert again.scheduled_transfer.state == pb.SCHEDULED_TRANSFER_STATE_CANCELLED
-    fixed = {"request_id": request.request_id, "start_time": request.start_time}
+    fixed: dict[str, Any] = {"request_id": request.request_id, "start_time": request.start_time}
     for changed in ({"micros": 1}, {"memo": "x"}, {"recurrence": ""}, {"start_time": later(days=2)}):
         other = order(bob, **{"memo": "rent", "recurrence": "FREQ=DAILY", **fixed, **changed})
         assert (await refused(schedule(town, ann, other))).reason == "IDEMPOTENCY_KEY_REUSED"

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -266,9 +267,8 @@ class WalletMachine(RuleBasedStateMachine):
         for (who, step, micros, slot), result in zip(orders, results.results, strict=True):
             to = (who + step) % CROWD
             paid = [(to, micros)]
-            expected = self.model.once(
-                "service", who, slot, f"transfer {to} {micros}", lambda who=who, paid=paid: self.model.pay(who, paid)
-            )
+            body, act = f"transfer {to} {micros}", partial(self.model.pay, who, paid)
+            expected = self.model.once("service", who, slot, body, act)
             assert _told(result) == expected
             if result.HasField("transfer"):
                 self._note(result.transfer, [result.transfer.transaction], who, paid)
