@@ -5,7 +5,7 @@ WORKERS ?= 1
 PY := .venv/bin/python
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check generate migrate demo token bench acceptance reset doctor simulate test-sdks test-system \
+.PHONY: help run test check generate migrate demo token bench bench-compare acceptance reset doctor simulate test-sdks test-system \
         test-python-sdk test-go-sdk lock release clean run-environment dev-environment
 
 # -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
@@ -48,7 +48,11 @@ token: run-environment ## A development token: CONSUMER=id, SERVICE=name or OPER
 		$(if $(OPERATOR),--operator $(OPERATOR)) $(if $(SCOPE),--scope "$(SCOPE)")
 
 bench: dev-environment ## Measure transfers and settlement against pgbench on the same database
-	@$(call later,benchmarks/__main__.py,$(PY) -m benchmarks $(ARGS))
+	@$(PY) -m benchmarks $(ARGS)
+
+bench-compare: dev-environment ## This server and an earlier one in turns (BASE=revision)
+	@test -n "$(BASE)" || { echo "make bench-compare: say which revision: BASE=..." >&2; exit 2; }
+	@$(PY) -m benchmarks.compare $(BASE) $(ARGS)
 
 acceptance: dev-environment ## The acceptance story against the servers of `make run`
 	@$(call later,tests/acceptance,$(PY) -m pytest tests/acceptance $(ARGS))

@@ -51,6 +51,15 @@ class ApiServer(WalletServer):
 
     role = "api"
 
+    def __init__(self, folder: Path, *, source: Path, grpc_listen: Listen, settings: Mapping[str, str], workers: int):
+        super().__init__(folder, grpc_listen=grpc_listen, settings=settings, workers=workers)
+        self._source = source
+
+    @property
+    def working_folder(self) -> Path:
+        """Python looks for modules there first, so this decides whose server it is."""
+        return self._source
+
     def ready(self) -> bool:
         """Whether all of them serve: connections made earlier would all stay with the first."""
         return self._listening() == self.workers and super().ready()
@@ -63,8 +72,8 @@ class ApiServer(WalletServer):
 
 
 @contextlib.contextmanager
-def running(*, account_count: int, workers: int) -> Iterator[World]:
-    """Start everything; end everything afterwards."""
+def running(*, account_count: int, workers: int, source: Path = ROOT) -> Iterator[World]:
+    """Start everything, with the server and the schema of that source tree; end everything afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="monay-bench-"))
     # As root, Postgres runs as another user, who has to get in.
     folder.chmod(0o755)
@@ -72,15 +81,15 @@ def running(*, account_count: int, workers: int) -> Iterator[World]:
     valkey = Valkey(folder / "valkey", port=free_port())
     keys = DevelopmentKeys(folder / "keys")
     listen = Listen("The gRPC server", "GRPC_LISTEN", "127.0.0.1", free_port())
-    settings = _settings(keys, listen, http_port=_free_ports(workers))
-    server = ApiServer(folder / "server", grpc_listen=listen, settings=settings, workers=workers)
+    settings = _settings(source, keys, listen, http_port=_free_ports(workers))
+    server = ApiServer(folder / "server", source=source, grpc_listen=listen, settings=settings, workers=workers)
     try:
         for part in (postgres, valkey):
             part.start()
         for part in (postgres, valkey):
             part.wait_ready()
         settings |= {"DATABASE_URL": postgres.url, "DATABASE_OWNER_URL": postgres.url, "REDIS_URL": valkey.url}
-        _migrate(settings)
+        _migrate(settings, source)
         _fill(postgres.url, account_count)
         server.start()
         server.wait_ready()
@@ -102,8 +111,9 @@ def _free_ports(count: int) -> int:
             return first
 
 
-def _settings(keys: DevelopmentKeys, listen: Listen, *, http_port: int) -> dict[str, str]:
+def _settings(source: Path, keys: DevelopmentKeys, listen: Listen, *, http_port: int) -> dict[str, str]:
     return {
+        "PYTHONPATH": str(source / "clients" / "python" / "src"),
         "PATH": os.environ.get("PATH", ""),
         "GRPC_LISTEN": str(listen),
         "HTTP_LISTEN": f"127.0.0.1:{http_port}",
@@ -112,8 +122,8 @@ def _settings(keys: DevelopmentKeys, listen: Listen, *, http_port: int) -> dict[
     }
 
 
-def _migrate(settings: Mapping[str, str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "storage.migrations", "upgrade"], cwd=ROOT, env=dict(settings))
+def _migrate(settings: Mapping[str, str], source: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "storage.migrations", "upgrade"], cwd=source, env=dict(settings))
     if done.returncode != 0:
         raise Refused("The database could not be brought to the newest schema; the reason is above.")
 
