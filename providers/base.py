@@ -410,6 +410,37 @@ class ChainReader(Protocol):
         ...
 
 
+# --- What a market gives ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """An amount of one asset, and the asset it is to buy."""
+
+    sell_asset: Asset
+    buy_asset: Asset
+    sell_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangePrices:
+    """What each sale would buy at a finalized head, in the order asked; None where the market has nothing to give."""
+
+    head: Head
+    buy_micros: tuple[int | None, ...]
+
+
+class Exchange(Protocol):
+    """Prices on a rail's own market. Reads only; raises `ProviderUnavailable` rather than guess."""
+
+    @property
+    def assets(self) -> frozenset[Asset]:
+        """What it trades, each against each."""
+        ...
+
+    async def prices(self, sales: Sequence[Sale]) -> ExchangePrices: ...
+
+
 # --- Keys ------------------------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ from providers.tempo.transactions import ChainTerms, build
 
 PATH_USD: Final = "0x20c0000000000000000000000000000000000000"
 TOKEN_FACTORY: Final = "0x20fc000000000000000000000000000000000000"
-STABLECOIN_DEX: Final = "0xdec0000000000000000000000000000000000000"
+STABLECOIN_DEX: Final = contracts.STABLECOIN_DEX
 
 # Anvil's public development accounts. They hold pathUSD from the first block, and the books know none of them.
 DEV_MNEMONIC: Final = "test test test test test test test test test test test junk"

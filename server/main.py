@@ -92,6 +92,7 @@ from server.token_keys import ConfiguredKey, KeysUnavailable, PublishedKeys
 from server.workers.audit_chain import AuditChain
 from server.workers.bank_links import sandbox_link_handler
 from server.workers.chores import AddressPool, FeeSweeper, RollUp
+from server.workers.dex_prices import DexPrices, ExpiredQuotes
 from server.workers.jobs import JobWorker, destination_handler, faucet_handler, proof_handler
 from server.workers.kyc_review import KycReview
 from server.workers.provider_probe import ProviderProbe
@@ -423,6 +424,8 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
             entropy=entropy,
         ),
         ProviderProbe(engine=engine, provider=rail.provider, health=health, clock=clock),
+        DexPrices(engine=engine, exchange=rail.exchange, clock=clock),
+        ExpiredQuotes(engine=engine, clock=clock),
         JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
         KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),
         AuditChain(engine=engine, clock=clock),

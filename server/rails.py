@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from domain.clock import Clock, Entropy
 from providers import simulated, tempo
-from providers.base import ChainReader, Faucet, ProviderUnavailable, SettlementProvider, Signer
+from providers.base import ChainReader, Exchange, Faucet, ProviderUnavailable, SettlementProvider, Signer
 from server.process import StartRefused
 from server.settings import Settings, revealed
 
@@ -25,6 +25,7 @@ class Connected:
 
     provider: SettlementProvider
     reader: ChainReader
+    exchange: Exchange
     signer: Signer
     faucet: Faucet | None
     close: Callable[[], Awaitable[None]]
@@ -65,7 +66,7 @@ def _tempo(settings: Settings, clock: Clock) -> Connected:
     )
     rail = tempo.connect(config, clock=clock)
     faucet = rail.faucet(_key(settings.tempo_faucet_key)) if settings.sandbox and settings.tempo_faucet_key else None
-    return Connected(rail.provider, rail.reader, rail.signer, faucet, rail.close)
+    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, faucet, rail.close)
 
 
 def _simulated(settings: Settings, clock: Clock, entropy: Entropy) -> Connected:
@@ -77,7 +78,7 @@ def _simulated(settings: Settings, clock: Clock, entropy: Entropy) -> Connected:
         window=timedelta(seconds=settings.tempo_valid_before_seconds),
     )
     rail = simulated.connect(config, clock=clock, entropy=entropy)
-    return Connected(rail.provider, rail.reader, rail.signer, rail.faucet, rail.close)
+    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, rail.faucet, rail.close)
 
 
 def _key(secret: SecretStr | None) -> bytes:

@@ -11,6 +11,7 @@ from domain.clock import Clock, Entropy
 from domain.money import MICROS_PER_UNIT, Asset
 from providers.base import Holding
 from providers.simulated.chain import SimulatedChain
+from providers.simulated.exchange import SimulatedExchange
 from providers.simulated.keys import SimulatedSigner
 from providers.simulated.provider import SimulatedProvider
 from providers.simulated.reader import SimulatedReader
@@ -68,6 +69,7 @@ class SimulatedRail:
     chain: SimulatedChain
     provider: SimulatedProvider
     reader: SimulatedReader
+    exchange: SimulatedExchange
     signer: SimulatedSigner
     faucet: SimulatedFaucet
 
@@ -95,7 +97,8 @@ def connect(config: SimulatedConfig, *, clock: Clock, entropy: Entropy) -> Simul
         window=config.window,
         max_head_drift=config.max_head_drift,
     )
-    return SimulatedRail(chain, provider, reader, signer, SimulatedFaucet(chain, clock, entropy))
+    faucet = SimulatedFaucet(chain, clock, entropy)
+    return SimulatedRail(chain, provider, reader, SimulatedExchange(reader), signer, faucet)
 
 
 def _genesis(config: SimulatedConfig, signer: SimulatedSigner) -> dict[Holding, int]:

@@ -15,6 +15,7 @@ from providers.base import RefusalReason
 
 FEE_MANAGER: Final = "0xfeec000000000000000000000000000000000000"
 TIP403_REGISTRY: Final = "0x403c000000000000000000000000000000000000"
+STABLECOIN_DEX: Final = "0xdec0000000000000000000000000000000000000"
 
 # Event names, as they stand in a log's first topic.
 TRANSFER: Final = "0x" + keccak(text="Transfer(address,address,uint256)").hex()

@@ -11,6 +11,7 @@ from domain.clock import Clock
 from domain.money import Asset
 from providers.tempo.contracts import Tokens
 from providers.tempo.endpoints import Endpoint, Endpoints
+from providers.tempo.exchange import TempoExchange
 from providers.tempo.faucet import TempoFaucet
 from providers.tempo.keys import LocalSigner
 from providers.tempo.provider import TempoProvider
@@ -44,6 +45,7 @@ class TempoRail:
 
     provider: TempoProvider
     reader: TempoReader
+    exchange: TempoExchange
     signer: LocalSigner
     endpoints: Endpoints
     terms: ChainTerms
@@ -68,7 +70,7 @@ def connect(config: TempoConfig, *, clock: Clock) -> TempoRail:
         endpoints, signer, terms, clock=clock, window=config.window, max_head_drift=config.max_head_drift
     )
     reader = TempoReader(endpoints, tokens=tokens, fee_token=terms.fee_token, operator_address=signer.operator_address)
-    return TempoRail(provider, reader, signer, endpoints, terms)
+    return TempoRail(provider, reader, TempoExchange(endpoints, tokens), signer, endpoints, terms)
 
 
 def _endpoints(config: TempoConfig, clock: Clock) -> list[Endpoint]:

@@ -4,62 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import timedelta
 
 import pytest
 
-from domain.identity import OPERATOR, ConsumerId
-from domain.money import Asset, Money
-from domain.swaps import LADDER_UNITS, Ladder, Rung, SwapPolicy
+from domain.identity import OPERATOR
+from domain.money import Asset
 from providers.base import Holding
-from server.services.rates import ReferenceRates
-from server.services.swap_prices import SwapPrices
-from server.services.swaps import SwapOrder, Swapped, SwapService
-from storage import dex_ladders, rates
-from storage.rates import EUR_USD, Rate
+from server.services.swaps import Swapped
 from tests.books import audit
-from tests.workers.house import UNIT, House
+from tests.workers.bureau import Bureau
+from tests.workers.house import UNIT
 from tests.workers.simulated import SimulatedHouse
-
-HOUR = timedelta(hours=1)
-
-
-@dataclass
-class Bureau:
-    """Where a house's consumers change their money."""
-
-    house: House
-    service: SwapService
-
-    async def swap(
-        self, consumer: ConsumerId, micros: int, *, sell: Asset = Asset.USDC, buy: Asset = Asset.USDT
-    ) -> Swapped:
-        """A quote, taken at once, in a market that was just looked at."""
-        now, dollars = self.house.clock.now(), [asset for asset in Asset if asset.is_usd]
-        rungs = tuple(Rung(units * UNIT, units * UNIT * 9_998 // 10_000) for units in LADDER_UNITS)
-        async with self.house.engine.begin() as tx:
-            await dex_ladders.record(tx, [Ladder(a, b, rungs, 1, now) for a in dollars for b in dollars if a != b])
-            await rates.set_rate(tx, EUR_USD, Rate(1_080_000, now), source="test", now=now)
-        quote = await self.service.quote(consumer, Money(sell, micros), buy)
-        request_id = str(uuid.UUID(bytes=self.house.entropy.token_bytes(16)))
-        order = SwapOrder(consumer=consumer, quote_id=quote.id, caller="consumer", request_id=request_id)
-        return await self.service.swap(order, deadline=self.house.clock.monotonic() + 60)
-
-
-def bureau_of(house: House) -> Bureau:
-    engine, clock, entropy, policy = house.engine, house.clock, house.entropy, SwapPolicy()
-    rates_at_hand = ReferenceRates(engine=engine, clock=clock, max_age=HOUR)
-    prices = SwapPrices(engine=engine, rates=rates_at_hand, policy=policy, clock=clock)
-    service = SwapService(
-        engine=engine, writer=house.writer, prices=prices, policy=policy, clock=clock, entropy=entropy
-    )
-    return Bureau(house, service)
 
 
 @pytest.fixture
 async def bureau(house: SimulatedHouse) -> AsyncIterator[Bureau]:
-    yield bureau_of(house.house)
+    yield Bureau(house.house, house.rail.exchange)
     await audit(house.house.engine)
 
 
