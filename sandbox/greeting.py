@@ -16,7 +16,7 @@ import grpc
 from sandbox.endpoints import ROOT, Endpoints, data_folder
 from sandbox.keys import DevelopmentKeys
 from sandbox.residents import Residents, settle_in
-from sandbox.token import ALL_SERVICE_SCOPES, Claims, development_token
+from sandbox.token import ALL_SERVICE_SCOPES, SCOPES, Claims, development_token
 
 SERVICE = "monay.wallet.v1.ConsumerWalletService"
 
@@ -30,7 +30,7 @@ def show(endpoints: Endpoints, keys: DevelopmentKeys, *, seconds: float) -> None
     print("\nA development token of a backend service (`make token` makes others):\n")
     print(f"TOKEN={token}\n")
     print("Calls to paste after it: onboard somebody, let Alice pay Bob, look at her balance.\n")
-    for line in calls(endpoints.grpc, residents(endpoints.grpc, token)):
+    for line in calls(endpoints.grpc, residents(endpoints.grpc, token, keys)):
         print(line + "\n")
     sys.stdout.flush()
 
@@ -47,10 +47,11 @@ def places(endpoints: Endpoints) -> list[tuple[str, str]]:
     ]
 
 
-def residents(address: str, token: str) -> Residents:
+def residents(address: str, token: str, keys: DevelopmentKeys) -> Residents:
     """Alice and Bob, or their places if the server would not have them: no reason not to greet."""
+    operator = Claims(subject="sandbox", token_use="operator", scope=SCOPES["operator"])
     try:
-        return asyncio.run(settle_in(address, token))
+        return asyncio.run(settle_in(address, token, operator_token=development_token(keys, operator)))
     except grpc.aio.AioRpcError as error:
         reason = f"{error.code().name}, {error.details()}"
     except TimeoutError:

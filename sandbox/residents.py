@@ -18,6 +18,8 @@ import grpc
 from monay.wallet.v1.consumer_pb2 import OnboardRequest
 from monay.wallet.v1.consumer_wallet_service_pb2_grpc import ConsumerWalletServiceStub
 from monay.wallet.v1.money_pb2 import GetBalanceRequest, GetBalanceResponse, Money
+from monay.wallet.v1.operations_service_pb2 import SetReferenceRateRequest
+from monay.wallet.v1.operations_service_pb2_grpc import OperationsServiceStub
 from monay.wallet.v1.sandbox_service_pb2 import FaucetRequest
 from monay.wallet.v1.sandbox_service_pb2_grpc import SandboxServiceStub
 
@@ -25,6 +27,7 @@ Answer = TypeVar("Answer")
 
 TIMEOUT_SECONDS = 60
 FUNDS_MICROS = 250_000_000
+EUR_USD_MICROS = 1_080_000
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,14 @@ class Residents:
     bob: str
 
 
-async def settle_in(address: str, token: str) -> Residents:
-    """Onboard both, and let the faucet pay Alice once. Raises grpc.aio.AioRpcError, TimeoutError."""
+async def settle_in(address: str, token: str, *, operator_token: str) -> Residents:
+    """Onboard both, let the faucet pay Alice once, and say what a euro is worth.
+
+    Raises grpc.aio.AioRpcError, TimeoutError.
+    """
     metadata = grpc.aio.Metadata(("authorization", f"Bearer {token}"))
     async with grpc.aio.insecure_channel(address) as channel:
+        await _set_rate(channel, operator_token)
         wallet, sandbox = ConsumerWalletServiceStub(channel), SandboxServiceStub(channel)
         ids = {}
         for name, phone in (("Alice", "+14155551001"), ("Bob", "+14155551002")):
@@ -51,6 +58,15 @@ async def settle_in(address: str, token: str) -> Residents:
         await _patiently(partial(sandbox.Faucet, gift, metadata=metadata))
         await _credited(partial(wallet.GetBalance, GetBalanceRequest(consumer_id=ids["Alice"]), metadata=metadata))
         return Residents(alice=ids["Alice"], bob=ids["Bob"])
+
+
+async def _set_rate(channel: grpc.aio.Channel, operator_token: str) -> None:
+    """Without a fresh rate of the euro, whatever moves EURC is refused. Every start refreshes it."""
+    rate = SetReferenceRateRequest(
+        base_currency="EUR", quote_currency="USD", rate_micros=EUR_USD_MICROS, source="sandbox"
+    )
+    metadata = grpc.aio.Metadata(("authorization", f"Bearer {operator_token}"))
+    await _patiently(partial(OperationsServiceStub(channel).SetReferenceRate, rate, metadata=metadata))
 
 
 async def _credited(get_balance: Callable[..., Awaitable[GetBalanceResponse]]) -> None:
