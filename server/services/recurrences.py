@@ -53,10 +53,26 @@ class Recurrence:
     """When a scheduled transfer runs: once, or by a rule."""
 
     def __init__(self, text: str, *, start: datetime) -> None:
-        """Raises `ScheduleInvalid` for a rule that is none, or none of ours, or does not begin at `start`."""
+        """`text` is empty, or a rule that was checked when it was taken on: what was admitted once goes on running."""
         self._start = start
-        # Names and values are written large or small, the standard does not mind.
-        self._rule = _rule(text.upper(), start) if text else None
+        self._rule = _rule(text, start) if text else None
+
+    @classmethod
+    def checked(cls, text: str, *, start: datetime) -> Recurrence:
+        """Raises `ScheduleInvalid` for a rule that is none, or none of ours, or does not begin at `start`."""
+        if text and not _matches(_parts(text.upper()), start):
+            raise ScheduleInvalid("start_not_in_recurrence")
+        try:
+            recurrence = cls(text, start=start)
+        except ValueError:
+            raise ScheduleInvalid("part_until") from None
+        if recurrence.first() != start:
+            raise ScheduleInvalid("start_not_in_recurrence")
+        return recurrence
+
+    def first(self) -> datetime | None:
+        """The first run; None where a rule ends before it begins."""
+        return self._start if self._rule is None else next(iter(self._rule), None)
 
     def after(self, moment: datetime) -> datetime | None:
         """The first run later than `moment`; None when there is none any more."""
@@ -67,16 +83,9 @@ class Recurrence:
 
 
 def _rule(text: str, start: datetime) -> rrule:
-    parts = _parts(text)
-    if not _matches(parts, start):
-        raise ScheduleInvalid("start_not_in_recurrence")
-    try:
-        rule = rrulestr(text, dtstart=start)
-    except ValueError:
-        raise ScheduleInvalid("part_until") from None
+    # Names and values are written large or small, the standard does not mind.
+    rule = rrulestr(text.upper(), dtstart=start)
     assert isinstance(rule, rrule), "one rule without a prefix is one rule"
-    if next(iter(rule), None) != start:
-        raise ScheduleInvalid("start_not_in_recurrence")
     return rule
 
 

@@ -118,7 +118,7 @@ class ScheduledTransferService:
         if order.start_at <= now:
             raise ScheduleInvalid("start_in_past")
         start_at = order.start_at.replace(microsecond=0)  # rules know no parts of seconds
-        Recurrence(order.recurrence, start=start_at)
+        Recurrence.checked(order.recurrence, start=start_at)
         recipient = await self._recipients.find_open(order.recipient)
         if recipient == order.consumer:
             raise SelfTransfer(order.recipient.field)
