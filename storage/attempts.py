@@ -18,9 +18,9 @@ from domain.money import Asset
 from domain.settlement import IN_FLIGHT, AttemptKind, AttemptState, ItemState, Rail
 from storage import custody, settlements
 from storage.database import Tx
-from storage.given import GivenRows
+from storage.given import GivenRows, given_ids, is_given
 from storage.schema import attempt_items, settlement_attempts, settlement_items
-from storage.settlements import ClaimedItem, debits, ids_given, in_locking_order
+from storage.settlements import ClaimedItem, debits, in_locking_order
 
 _i = settlement_items.c
 _a = settlement_attempts.c
@@ -83,14 +83,17 @@ async def persist_attempts(tx: Tx, signed: Sequence[Signed]) -> list[Attempt]:
     return [attempt for attempt, _ in kept]
 
 
+_CALLS = GivenRows(*attempt_items.c)
+_CARRY = insert(attempt_items).from_select(attempt_items.c.keys(), select(*_CALLS.c))
+_SIGNED = {"state": ItemState.SIGNED, "attempt_id": _CALLS.c.attempt_id, "lease_until": None}
+_SIGN = update(settlement_items).where(_i.id == _CALLS.c.item_id).values(_SIGNED)
+
+
 async def _carry(tx: Tx, calls: Sequence[tuple[Any, ...]]) -> None:
     """Say which items an attempt carries, and that it is their attempt now."""
-    columns = tuple(attempt_items.c)
-    given = GivenRows(*columns)
-    names, rows = [column.name for column in columns], given.bind(calls)
-    await tx.execute(insert(attempt_items).from_select(names, select(*given.c)), rows)
-    signed = {"state": ItemState.SIGNED, "attempt_id": given.c.attempt_id, "lease_until": None}
-    await tx.execute(update(settlement_items).where(_i.id == given.c.item_id).values(signed), rows)
+    rows = _CALLS.bind(calls)
+    await tx.execute(_CARRY, rows)
+    await tx.execute(_SIGN, rows)
 
 
 async def persist_activations(tx: Tx, attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -122,22 +125,27 @@ async def _insert(tx: Tx, attempts: Sequence[Attempt]) -> set[AttemptId]:
     return {row[0] for row in inserted}
 
 
+_HANDED_OVER = update(settlement_items).values(state=ItemState.BROADCAST)
+_HANDED_OVER = _HANDED_OVER.where(in_locking_order(is_given(_i.attempt_id) & (_i.state == ItemState.SIGNED)))
+_NOTES = GivenRows(_a.id, _a.last_error)
+_NOTE = (
+    update(settlement_attempts)
+    .where(_a.id == _NOTES.c.id, _OPEN)
+    .values(
+        state=AttemptState.BROADCAST,
+        broadcast_at=func.coalesce(_a.broadcast_at, bindparam("now")),
+        tries=_a.tries + 1,
+        last_error=_NOTES.c.last_error,
+    )
+)
+
+
 async def mark_broadcast(tx: Tx, notes: Sequence[tuple[AttemptId, str]], *, now: datetime) -> None:
     """Note that attempts were handed over, with the error each ended in, if any. Proves nothing (money rule 1)."""
     if not notes:
         return
-    signed = ids_given(_i.attempt_id) & (_i.state == ItemState.SIGNED)
-    items = update(settlement_items).where(in_locking_order(signed)).values(state=ItemState.BROADCAST)
-    await tx.execute(items, {"ids": [attempt_id for attempt_id, _ in notes]})
-    given = GivenRows(_a.id, _a.last_error)
-    handed_over = update(settlement_attempts).where(_a.id == given.c.id, _OPEN)
-    handed_over = handed_over.values(
-        state=AttemptState.BROADCAST,
-        broadcast_at=func.coalesce(_a.broadcast_at, bindparam("now")),
-        tries=_a.tries + 1,
-        last_error=given.c.last_error,
-    )
-    await tx.execute(handed_over, given.bind(sorted(notes), now=now))
+    await tx.execute(_HANDED_OVER, given_ids(attempt_id for attempt_id, _ in notes))
+    await tx.execute(_NOTE, _NOTES.bind(sorted(notes), now=now))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -155,25 +163,25 @@ async def still_open(tx: Tx, among: Sequence[Attempt]) -> list[Attempt]:
     """Those of them that nothing has closed meanwhile."""
     if not among:
         return []
-    rows = await tx.execute(select(_a.id).where(_OPEN, ids_given(_a.id)), {"ids": [attempt.id for attempt in among]})
+    rows = await tx.execute(select(_a.id).where(_OPEN, is_given(_a.id)), given_ids(attempt.id for attempt in among))
     ids = {row[0] for row in rows}
     return [attempt for attempt in among if attempt.id in ids]
 
 
-async def by_reference(tx: Tx, references: Collection[str]) -> dict[str, Attempt]:
+_REFERENCES = GivenRows(_a.reference)
+_BY_REFERENCE = select(_a.reference, _a.id).join(_REFERENCES.table, _REFERENCES.c.reference == _a.reference)
+
+
+async def by_reference(tx: Tx, references: Collection[str]) -> dict[str, AttemptId]:
     """Our attempts among these chain transactions."""
-    if not references:
-        return {}
-    given = GivenRows(_a.reference)
-    statement = select(settlement_attempts).join(given.table, given.c.reference == _a.reference)
-    rows = await tx.execute(statement, given.bind((reference,) for reference in sorted(references)))
-    return {row.reference: _attempt(row) for row in rows}
+    rows = await tx.execute(_BY_REFERENCE, _REFERENCES.bind((reference,) for reference in references))
+    return {row[0]: AttemptId(row[1]) for row in rows}
 
 
 async def being_activated(tx: Tx, holders: Collection[HolderId]) -> set[HolderId]:
     """Who of these has an activation under way."""
-    statement = select(_a.holder_id).where(_OPEN, _a.kind == AttemptKind.ACTIVATION, ids_given(_a.holder_id))
-    return {row[0] for row in await tx.execute(statement, {"ids": sorted(holders)})}
+    statement = select(_a.holder_id).where(_OPEN, _a.kind == AttemptKind.ACTIVATION, is_given(_a.holder_id))
+    return {row[0] for row in await tx.execute(statement, given_ids(holders))}
 
 
 # --- closing ----------------------------------------------------------------------------------------------------------

@@ -23,10 +23,11 @@ from domain.identity import FEE_PAYER, OPERATOR, ItemId
 from domain.money import Asset
 from domain.settlement import FINAL, Candidate, ItemState, QueueKey, Rail, choose_groups
 from storage import custody
+from storage.custody import Position
 from storage.database import Tx
-from storage.given import GivenRows
+from storage.given import GivenRows, given_ids, is_given
 from storage.schema import settlement_items
-from storage.settlements import CANDIDATE, OPEN, ClaimedItem, candidate, debits, ids_given
+from storage.settlements import CANDIDATE, OPEN, ClaimedItem, candidate, debits
 
 _i = settlement_items.c
 
@@ -59,33 +60,67 @@ async def claim(
     calls_per_group: int,
 ) -> Claim:
     """Lease covered heads of queues, and reserve their cover, in this database transaction."""
-    max_queues = max_groups * calls_per_group
-    heads = await _waiting_queues(tx, start or _BEFORE_CONSUMERS, max_queues, now)
-    keys, group_ids = list(heads), {group_id for group_id in heads.values() if group_id is not None}
-    own = await _operator_items(tx, max_queues, now)
-    if not keys and not own:
-        return Claim([], [], None)
-    followers = await _followers(tx, group_ids)
-    assets = {(OPERATOR, item.asset) for item in (*own, *map(candidate, followers))}
-    positions = await custody.positions(tx, rail, sorted({*keys, *assets}), lock=True, skip_locked=True)
-    # Nothing else of the queue may be in flight, wherever in it that stands: a retried item goes in front of others.
-    ready = [
-        key for key in keys if key in positions and positions[key].activated and not positions[key].reserved_micros
-    ]
-    # Read again, now that the queues' positions are locked: what was seen before may be claimed by now (rule 20).
-    queues = [[item] for item in await _operator_items(tx, max_queues, now) if (OPERATOR, item.asset) in positions]
-    groups_ready = _ready_groups(group_ids, await _followers(tx, group_ids), positions, now)
-    queues += await _prefixes(tx, ready, calls_per_group, now, groups_ready)
-    spendable = {key: position.spendable for key, position in positions.items()}
-    groups = choose_groups(queues, spendable, calls_per_group=calls_per_group, max_groups=max_groups)
+    look = _Look(tx, rail, now, wanted=max_groups * calls_per_group, depth=calls_per_group)
+    await look.gather(start or _BEFORE_CONSUMERS)
+    spendable = {key: position.spendable for key, position in look.positions.items()}
+    groups = choose_groups(look.queues, spendable, calls_per_group=calls_per_group, max_groups=max_groups)
     chosen = [item for group in groups for item in group]
     claimed = await _lease(tx, chosen, now + lease)
     await custody.reserve(tx, rail, debits((c.sender, c.asset, c.micros) for c in chosen))
-    return Claim(
-        groups=[[claimed[item.item_id] for item in group] for group in groups],
-        unactivated=[key for key in keys if key in positions and not positions[key].activated],
-        next_queue=keys[-1] if len(keys) == max_queues else None,
-    )
+    return Claim([[claimed[item.item_id] for item in group] for group in groups], look.unactivated, look.next_queue)
+
+
+_FIRST_PART = 32
+
+
+class _Look:
+    """One look at the queues: deeper or wider, until there is enough to choose from.
+
+    Long queues are few and short ones many, so it takes a few queues first and each time twice as many. What it does
+    not look at it does not lock, which the watcher is grateful for.
+    """
+
+    def __init__(self, tx: Tx, rail: Rail, now: datetime, *, wanted: int, depth: int) -> None:
+        self._tx, self._rail, self._now = tx, rail, now
+        self._wanted, self._depth = wanted, depth
+        self.positions: dict[QueueKey, Position] = {}
+        self.queues: list[list[Candidate]] = []
+        self.unactivated: list[QueueKey] = []
+        self.next_queue: Place | None = None
+
+    async def gather(self, start: Place) -> None:
+        """Lock and read the operator's items, then queue after queue in the order of the locks."""
+        heads = await _waiting_queues(self._tx, start, self._wanted, self._now)
+        group_ids = {group_id for group_id in heads.values() if group_id is not None}
+        followers = await self._lock_operator(group_ids)
+        keys, part = list(heads), _FIRST_PART
+        looked_at = 0
+        while looked_at < len(keys) and sum(map(len, self.queues)) < self._wanted:
+            await self._look_at(keys[looked_at : looked_at + part], followers)
+            looked_at, part = looked_at + part, 2 * part
+        if keys and (looked_at < len(keys) or len(keys) == self._wanted):
+            self.next_queue = keys[min(looked_at, len(keys)) - 1]
+
+    async def _lock_operator(self, group_ids: Collection[UUID]) -> Followers:
+        """The operator's own items, and its sides of groups, as far as its positions are ours for this claim."""
+        own = await _operator_items(self._tx, self._wanted, self._now)
+        sides = await _followers(self._tx, group_ids)
+        await self._lock({(OPERATOR, item.asset) for item in (*own, *map(candidate, sides))})
+        # Read again, now that the positions are locked: what was seen before may be claimed by now (rule 20).
+        items = await _operator_items(self._tx, self._wanted, self._now) if own else []
+        self.queues += [[item] for item in items if (OPERATOR, item.asset) in self.positions]
+        return _ready_groups(group_ids, await _followers(self._tx, group_ids), self.positions, self._now)
+
+    async def _look_at(self, keys: Sequence[QueueKey], groups: Followers) -> None:
+        await self._lock(keys)
+        found = [(key, self.positions[key]) for key in keys if key in self.positions]
+        self.unactivated += [key for key, position in found if not position.activated]
+        # Nothing else of the queue may be in flight, wherever in it: a retried item goes in front of others.
+        ready = [key for key, position in found if position.activated and not position.reserved_micros]
+        self.queues += await _prefixes(self._tx, ready, self._depth, self._now, groups)
+
+    async def _lock(self, keys: Collection[QueueKey]) -> None:
+        self.positions |= await custody.positions(self._tx, self._rail, sorted(keys), lock=True, skip_locked=True)
 
 
 def _is_ready(row: Any, now: datetime) -> bool:
@@ -158,7 +193,7 @@ def _ready_prefix(rows: Iterable[Any], now: datetime, groups: Followers) -> Iter
 
 _FOLLOWERS = (
     select(*CANDIDATE)
-    .where(OPEN, _i.sender == OPERATOR, _i.state != ItemState.BLOCKED, ids_given(_i.group_id))
+    .where(OPEN, _i.sender == OPERATOR, _i.state != ItemState.BLOCKED, is_given(_i.group_id))
     .order_by(_i.group_id, _i.position, _i.id)
 )
 
@@ -167,7 +202,7 @@ async def _followers(tx: Tx, group_ids: Collection[UUID]) -> list[Any]:
     """The operator's sides of these groups. One that is BLOCKED holds the consumer's side up no longer."""
     if not group_ids:
         return []
-    return list(await tx.execute(_FOLLOWERS, {"ids": sorted(group_ids)}))
+    return list(await tx.execute(_FOLLOWERS, given_ids(group_ids)))
 
 
 def _ready_groups(
@@ -210,7 +245,7 @@ async def _operator_items(tx: Tx, count: int, now: datetime) -> list[Candidate]:
 
 _LEASE = (
     update(settlement_items)
-    .where(ids_given())
+    .where(is_given(_i.id))
     .values(state=ItemState.CLAIMED, lease_token=_i.lease_token + 1, lease_until=bindparam("until"), reason="")
     .returning(_i.id, _i.lease_token, _i.transaction_id)
 )
@@ -220,5 +255,5 @@ async def _lease(tx: Tx, chosen: Sequence[Candidate], until: datetime) -> dict[I
     if not chosen:
         return {}
     by_id = {item.item_id: item for item in chosen}
-    rows = await tx.execute(_LEASE, {"ids": list(by_id), "until": until})
+    rows = await tx.execute(_LEASE, given_ids(by_id, until=until))
     return {row[0]: ClaimedItem(by_id[row[0]], row[1], row[2]) for row in rows}

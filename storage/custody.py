@@ -12,7 +12,7 @@ from domain.identity import HolderId
 from domain.money import Asset
 from domain.settlement import QueueKey, Rail
 from storage.database import Tx
-from storage.given import GivenRows
+from storage.given import GivenRows, given_ids, is_given
 from storage.schema import custody_positions, tempo_addresses, wallets
 
 _c = custody_positions.c
@@ -48,28 +48,33 @@ def _positions() -> Select[Any]:
     return found.order_by(_c.holder_id, _c.rail, _c.asset)
 
 
+_POSITIONS = _positions()
+_LOCKED_POSITIONS = _POSITIONS.with_for_update(key_share=True, of=custody_positions)
+_FREE_POSITIONS = _POSITIONS.with_for_update(key_share=True, of=custody_positions, skip_locked=True)
+
+
 async def positions(
     tx: Tx, rail: Rail, keys: Collection[QueueKey], *, lock: bool = False, skip_locked: bool = False
 ) -> dict[QueueKey, Position]:
     """The named positions, as far as there are any. Locks are taken in the ledger's order."""
     if not keys:
         return {}
-    statement = _positions()
-    if lock:
-        statement = statement.with_for_update(key_share=True, of=custody_positions, skip_locked=skip_locked)
-    rows = await tx.execute(statement, _KEYS.bind(keys, on_rail=rail))
+    locked = _FREE_POSITIONS if skip_locked else _LOCKED_POSITIONS
+    rows = await tx.execute(locked if lock else _POSITIONS, _KEYS.bind(keys, on_rail=rail))
     found = (Position(row[0], Asset(row[1]), row[2], row[3], row[4]) for row in rows)
     return {(position.holder, position.asset): position for position in found}
+
+
+_RESERVE = update(custody_positions).where(_is_given(_DEBITS))
+_RESERVE = _RESERVE.values(reserved_micros=_c.reserved_micros + _DEBITS.c.debit)
 
 
 async def reserve(tx: Tx, rail: Rail, debits: dict[QueueKey, int]) -> None:
     """Add debits in flight (negative: take them back). The caller holds the rows' locks."""
     if not debits:
         return
-    statement = update(custody_positions).where(_is_given(_DEBITS))
-    statement = statement.values(reserved_micros=_c.reserved_micros + _DEBITS.c.debit)
     rows = [(holder, asset, micros) for (holder, asset), micros in debits.items()]
-    await tx.execute(statement, _DEBITS.bind(rows, on_rail=rail))
+    await tx.execute(_RESERVE, _DEBITS.bind(rows, on_rail=rail))
 
 
 async def mark_activated(tx: Tx, rail: Rail, keys: Collection[QueueKey], *, activated: bool = True) -> None:
@@ -108,13 +113,13 @@ class TempoAddress:
     state: str = "assigned"
 
 
+_w = wallets.c
+_WALLETS = select(_w.consumer_id, _w.tempo_address, _w.derivation_index).where(is_given(_w.consumer_id))
+
+
 async def addresses_of(tx: Tx, holders: Collection[HolderId]) -> dict[HolderId, TempoAddress]:
     """The Tempo addresses of consumers."""
-    w = wallets.c
-    given = GivenRows(w.consumer_id)
-    columns = select(w.consumer_id, w.tempo_address, w.derivation_index)
-    statement = columns.select_from(given.table.join(wallets, w.consumer_id == given.c.consumer_id))
-    rows = await tx.execute(statement, given.bind((holder,) for holder in sorted(holders)))
+    rows = await tx.execute(_WALLETS, given_ids(holders))
     return {row[0]: TempoAddress(row[0], row[1], row[2]) for row in rows}
 
 
@@ -125,11 +130,14 @@ async def operator_addresses(tx: Tx) -> dict[HolderId, TempoAddress]:
     return {row[0]: TempoAddress(row[0], row[1], None, "operator") for row in rows}
 
 
+_t = tempo_addresses.c
+_ADDRESSES = GivenRows(_t.address)
+_HOLDERS = select(_t.holder_id, _t.address, _t.derivation_index, _t.state).select_from(
+    _ADDRESSES.table.join(tempo_addresses, _t.address == _ADDRESSES.c.address)
+)
+
+
 async def holders_of(tx: Tx, addresses: Collection[str]) -> dict[str, TempoAddress]:
     """Whose the addresses are, for those that are ours, assigned or not."""
-    t = tempo_addresses.c
-    given = GivenRows(t.address)
-    columns = select(t.holder_id, t.address, t.derivation_index, t.state)
-    statement = columns.select_from(given.table.join(tempo_addresses, t.address == given.c.address))
-    rows = await tx.execute(statement, given.bind((address,) for address in sorted(addresses)))
+    rows = await tx.execute(_HOLDERS, _ADDRESSES.bind((address,) for address in addresses))
     return {row[1]: TempoAddress(row[0], row[1], row[2], row[3]) for row in rows}

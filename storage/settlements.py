@@ -14,15 +14,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Integer, Select, Uuid, bindparam, func, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Column, ColumnElement, Integer, Select, bindparam, func, select, update
 
 from domain.identity import AttemptId, HolderId, ItemId, TransactionId
 from domain.money import Asset
 from domain.settlement import FINAL, Candidate, ItemState, QueueKey, Rail
 from storage import custody
 from storage.database import Tx
-from storage.given import GivenRows
+from storage.given import GivenRows, given_ids, is_given
 from storage.schema import attempt_items, settlement_items
 
 _i = settlement_items.c
@@ -47,20 +46,15 @@ CANDIDATE = (
 """The columns `candidate` reads, and those that order and hold back a queue."""
 
 
-def candidate(row: Any) -> Candidate:
-    """The item as the choice of groups sees it."""
-    return Candidate(
-        row.id,
-        row.sender,
-        row.recipient,
-        Asset(row.asset),
-        row.micros,
-        row.destination,
-        row.group_id,
-        row.failures,
-        # A dead attempt is taken off its item and a reverted one is left there.
-        suspect=row.state == ItemState.PENDING and row.attempt_id is not None,
-    )
+_ASSETS = {asset.value: asset for asset in Asset}
+
+
+def candidate(row: Sequence[Any]) -> Candidate:
+    """The item as the choice of groups sees it, from a row that begins with the columns of CANDIDATE."""
+    item_id, sender, recipient, asset, micros, destination, group_id, failures, attempt_id, state = row[:10]
+    # A dead attempt is taken off its item and a reverted one is left there.
+    suspect = attempt_id is not None and state == ItemState.PENDING
+    return Candidate(item_id, sender, recipient, _ASSETS[asset], micros, destination, group_id, failures, suspect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,36 +72,35 @@ class StoredItem:
         return self.candidate.sender, self.candidate.asset
 
 
+_STORED = (*CANDIDATE, _i.counts, _i.transaction_id)
+
+
 def _stored(row: Any) -> StoredItem:
     return StoredItem(candidate(row), ItemState(row.state), row.counts, row.attempt_id, row.transaction_id)
 
 
-def ids_given(column: Column[Any] = _i.id) -> ColumnElement[bool]:
-    """Whether the column is one of the ids a caller passes as `ids`."""
-    return column.in_(select(func.unnest(bindparam("ids", type_=ARRAY(Uuid)))))
+_BY_ID = select(*_STORED).where(is_given(_i.id))
 
 
 async def items_by_id(tx: Tx, ids: Collection[UUID]) -> dict[UUID, StoredItem]:
     """The items with these ids."""
     if not ids:
         return {}
-    rows = await tx.execute(select(settlement_items).where(ids_given()), {"ids": sorted(ids)})
-    return {row.id: _stored(row) for row in rows}
+    return {row.id: _stored(row) for row in await tx.execute(_BY_ID, given_ids(ids))}
+
+
+_CARRIED = (
+    select(*_STORED)
+    .join(attempt_items, (attempt_items.c.item_id == _i.id) & (attempt_items.c.attempt_id == _i.attempt_id))
+    .where(is_given(attempt_items.c.attempt_id))
+    .order_by(attempt_items.c.attempt_id, attempt_items.c.call_index)
+)
 
 
 async def items_of_attempts(tx: Tx, ids: Collection[AttemptId]) -> dict[AttemptId, list[StoredItem]]:
     """The items each attempt carries, in call order, as long as it is their current attempt."""
     found: dict[AttemptId, list[StoredItem]] = {attempt_id: [] for attempt_id in ids}
-    if not ids:
-        return found
-    carried = attempt_items.c
-    statement = (
-        select(settlement_items)
-        .join(attempt_items, (carried.item_id == _i.id) & (carried.attempt_id == _i.attempt_id))
-        .where(ids_given(carried.attempt_id))
-        .order_by(carried.attempt_id, carried.call_index)
-    )
-    for row in await tx.execute(statement, {"ids": sorted(ids)}):
+    for row in await tx.execute(_CARRIED, given_ids(ids)) if ids else ():
         found[row.attempt_id].append(_stored(row))
     return found
 
@@ -143,11 +136,13 @@ class ClaimedItem:
         return self.candidate.sender, self.candidate.asset
 
 
+_LOCKED = select(_i.id, _i.state, _i.lease_token).where(is_given(_i.id)).order_by(_i.id).with_for_update(key_share=True)
+
+
 async def lock_claimed(tx: Tx, items: Iterable[ClaimedItem]) -> set[ItemId]:
     """Lock the items and return those still claimed under the caller's token."""
     tokens = {item.candidate.item_id: item.token for item in items}
-    statement = select(_i.id, _i.state, _i.lease_token).where(ids_given()).order_by(_i.id)
-    rows = await tx.execute(statement.with_for_update(key_share=True), {"ids": sorted(tokens)})
+    rows = await tx.execute(_LOCKED, given_ids(tokens))
     return {row.id for row in rows if row.state == ItemState.CLAIMED and row.lease_token == tokens[row.id]}
 
 
@@ -173,6 +168,17 @@ class Release:
 
 
 _RELEASED = GivenRows(_i.id, _i.reason, _i.not_before, Column("failed", Integer))
+_RELEASE = (
+    update(settlement_items)
+    .where(_i.id == _RELEASED.c.id)
+    .values(
+        state=ItemState.PENDING,
+        reason=_RELEASED.c.reason,
+        not_before=_RELEASED.c.not_before,
+        failures=_i.failures + _RELEASED.c.failed,
+        lease_until=None,
+    )
+)
 
 
 async def release(tx: Tx, rail: Rail, releases: Sequence[Release]) -> None:
@@ -181,40 +187,30 @@ async def release(tx: Tx, rail: Rail, releases: Sequence[Release]) -> None:
         return
     await custody.positions(tx, rail, sorted({r.item.queue for r in releases}), lock=True)
     held = await lock_claimed(tx, [r.item for r in releases])
-    given = _RELEASED.c
-    statement = (
-        update(settlement_items)
-        .where(_i.id == given.id)
-        .values(
-            state=ItemState.PENDING,
-            reason=given.reason,
-            not_before=given.not_before,
-            failures=_i.failures + given.failed,
-            lease_until=None,
-        )
-    )
     kept = [r for r in releases if r.item.candidate.item_id in held]
     rows = [(r.item.candidate.item_id, r.reason, r.not_before, int(r.failed)) for r in kept]
-    await tx.execute(statement, _RELEASED.bind(rows))
+    await tx.execute(_RELEASE, _RELEASED.bind(rows))
     freed = [r.item.candidate for r in kept]
     await custody.reserve(tx, rail, debits(((c.sender, c.asset, c.micros) for c in freed), sign=-1))
 
 
+_IS_STALE = (_i.state == ItemState.CLAIMED) & (_i.lease_until < bindparam("now"))
+_STALE = select(_i.id, _i.sender, _i.asset).where(OPEN, _IS_STALE).order_by(_i.id).limit(bindparam("count"))
+_EXPIRE = (
+    update(settlement_items)
+    .where(in_locking_order(is_given(_i.id) & _IS_STALE))
+    .values(state=ItemState.PENDING, lease_until=None, reason="lease expired")
+    .returning(_i.sender, _i.asset, _i.micros)
+)
+
+
 async def expire_leases(tx: Tx, rail: Rail, *, now: datetime, limit: int = 1_000) -> int:
     """Items whose worker is gone before anything was persisted go back to their queues (money rule 1)."""
-    stale = (_i.state == ItemState.CLAIMED) & (_i.lease_until < now)
-    found = await tx.execute(select(_i.id, _i.sender, _i.asset).where(OPEN, stale).order_by(_i.id).limit(limit))
-    rows = list(found)
+    rows = list(await tx.execute(_STALE, {"now": now, "count": limit}))
     if not rows:
         return 0
     await custody.positions(tx, rail, sorted({(row.sender, Asset(row.asset)) for row in rows}), lock=True)
-    freed = await tx.execute(
-        update(settlement_items)
-        .where(in_locking_order(ids_given() & stale))
-        .values(state=ItemState.PENDING, lease_until=None, reason="lease expired")
-        .returning(_i.sender, _i.asset, _i.micros),
-        {"ids": [row.id for row in rows]},
-    )
+    freed = await tx.execute(_EXPIRE, given_ids((row.id for row in rows), now=now))
     expired = [(row.sender, Asset(row.asset), row.micros) for row in freed]
     await custody.reserve(tx, rail, debits(expired, sign=-1))
     return len(expired)

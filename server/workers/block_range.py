@@ -33,7 +33,6 @@ from domain.money import Asset
 from domain.settlement import IN_FLIGHT, AttemptState, ItemState, Rail, retry_after
 from domain.withdrawals import Withdrawal, posted
 from providers.base import Block, FeeLog, Receipt, TransferLog
-from storage.attempts import Attempt
 from storage.cursors import Cursor
 from storage.custody import TempoAddress
 from storage.settlements import StoredItem
@@ -44,7 +43,7 @@ class Known:
     """What the books know of everything the range mentions."""
 
     holders: Mapping[str, TempoAddress] = field(default_factory=dict)
-    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    attempts: Mapping[str, AttemptId] = field(default_factory=dict)
     items: Mapping[ItemId, StoredItem] = field(default_factory=dict)
     carried: Mapping[AttemptId, list[StoredItem]] = field(default_factory=dict)
     withdrawals: Mapping[ItemId, Withdrawal] = field(default_factory=dict)
@@ -112,13 +111,13 @@ class BlockRange:
         if item is None or item.candidate.item_id in self.settled:
             return None
         attempt = self.known.attempts.get(event.transaction_hash)
-        references = frozenset({attempt.reference}) if attempt else frozenset[str]()
+        references = frozenset({event.transaction_hash}) if attempt else frozenset[str]()
         return Expected(item.candidate, item.state, references)
 
     def _settle(self, event: TransferLog, expected: Expected) -> None:
         """The item is true on the rail now: move custody from holder to holder, and free what was reserved."""
         item = expected.candidate
-        attempt = self.known.attempts[event.transaction_hash]
+        attempt_id = self.known.attempts[event.transaction_hash]
         self.settled.add(item.item_id)
         self.transitions.append(
             ItemTransition(
@@ -135,7 +134,7 @@ class BlockRange:
         if is_consumer(item.recipient) or item.recipient == OPERATOR:
             self.custody.append(CustodyChange(item.recipient, self.rail, item.asset, item.micros))
         self.attempts[event.transaction_hash] = AttemptOutcome(
-            attempt_id=attempt.id, state=AttemptState.CONFIRMED, at=event.block_time
+            attempt_id=attempt_id, state=AttemptState.CONFIRMED, at=event.block_time
         )
         withdrawal = self.known.withdrawals.get(item.item_id)
         if withdrawal is not None:
@@ -226,17 +225,17 @@ class BlockRange:
 
     def silent_attempts(self, paid: set[str]) -> list[str]:
         """Attempts of ours that paid a fee in this range without settling anything."""
-        ours = (self.known.attempts[hash_] for hash_ in sorted(paid) if hash_ in self.known.attempts)
-        return [a.reference for a in ours if self.known.carried[a.id] and a.reference not in self.attempts]
+        ours = [hash_ for hash_ in sorted(paid & self.known.attempts.keys()) if hash_ not in self.attempts]
+        return [hash_ for hash_ in ours if self.known.carried[self.known.attempts[hash_]]]
 
     def add_failure(self, receipt: Receipt) -> None:
         """Status 0 in a finalized block: the fee was paid, nothing moved, the items may be tried again (rule 1).
 
         They keep the attempt's id, which makes them suspects: each goes alone next time.
         """
-        attempt = self.known.attempts[receipt.reference]
+        attempt_id = self.known.attempts[receipt.reference]
         block = self.known.blocks[receipt.block_number]
-        for item in self.known.carried[attempt.id]:
+        for item in self.known.carried[attempt_id]:
             if item.state not in IN_FLIGHT:
                 continue
             candidate = item.candidate
@@ -253,7 +252,7 @@ class BlockRange:
             self.custody.append(CustodyChange(candidate.sender, self.rail, candidate.asset, 0, -candidate.micros))
         fee = receipt.fee
         self.attempts[receipt.reference] = AttemptOutcome(
-            attempt_id=attempt.id,
+            attempt_id=attempt_id,
             state=AttemptState.FAILED,
             at=block.time,
             fee_asset=fee.asset if fee else None,

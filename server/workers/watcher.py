@@ -191,7 +191,7 @@ class Watcher:
         async with self._engine.connect() as tx:
             holders = await custody.holders_of(tx, addresses)
             ours = await attempts.by_reference(tx, hashes)
-            carried = await settlements.items_of_attempts(tx, [attempt.id for attempt in ours.values()])
+            carried = await settlements.items_of_attempts(tx, ours.values())
             items = {item.candidate.item_id: item for group in carried.values() for item in group}
             outgoing = [item.candidate.item_id for item in items.values() if item.candidate.recipient == OUTSIDE]
             holds = await withdrawals.by_item(tx, outgoing)
