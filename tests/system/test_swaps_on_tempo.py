@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from domain.clock import SystemClock
-from domain.money import Asset
+from domain.money import Asset, Money
 from providers.base import Sale
 from providers.tempo import connect
 from sandbox.tempo_node import TempoNode
 from tests.system.tempo import Chain, System, system_on
 from tests.workers.bureau import Bureau
-from tests.workers.house import UNIT, running
+from tests.workers.house import UNIT, running, until
 
 
 async def balance(system: System, address: str, asset: Asset) -> int:
@@ -44,6 +44,25 @@ async def test_rule_18_a_swap_settles_atomically_on_the_chain(tempo_node: TempoN
         assert await balance(system, address, Asset.EURC) == euros.quote.buy.micros
         assert await balance(system, address, Asset.USDC) == 12 * UNIT
     await exchange_rail.close()
+
+
+async def test_a_deployments_worker_keeps_the_prices_and_settles_the_swap(tempo_node: TempoNode, database: str) -> None:
+    """The API's part of a swap talks to Postgres alone: the price comes from there, and the swap is there to settle."""
+    chain = await Chain.of(tempo_node)
+    rail = connect(chain.config(), clock=SystemClock())
+    async with system_on(chain, database) as system, system.worker():
+        [ann] = await system.consumers(1)
+        await system.credited([ann])
+
+        async def priced() -> bool:
+            return bool(await system.house.execute("SELECT 1 FROM dex_ladders WHERE sell_asset = 'USDC'"))
+
+        await until(priced)
+        bureau = Bureau(system.house, rail.exchange)
+        done = await bureau.take(await bureau.service.quote(ann, Money(Asset.USDC, 5 * UNIT), Asset.PYUSD))
+        await system.settled()
+        await system.require_each_once([receipt.item_id for receipt in done.recorded.receipts])
+    await rail.close()
 
 
 async def test_the_exchange_gives_nothing_beyond_its_depth(tempo_node: TempoNode) -> None:

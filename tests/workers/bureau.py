@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from domain.identity import ConsumerId
 from domain.money import Asset, Money
-from domain.swaps import SwapPolicy
+from domain.swaps import SwapPolicy, SwapQuote
 from providers.base import Exchange
 from server.services.rates import ReferenceRates
 from server.services.swap_prices import SwapPrices
@@ -46,7 +46,11 @@ class Bureau:
         async with house.engine.begin() as tx:
             now = house.clock.now()
             await rates.set_rate(tx, EUR_USD, Rate(1_080_000, now), source="test", now=now)
-        quote = await self.service.quote(consumer, Money(sell, micros), buy)
+        return await self.take(await self.service.quote(consumer, Money(sell, micros), buy))
+
+    async def take(self, quote: SwapQuote) -> Swapped:
+        """The quote, taken once."""
+        house = self._house
         request_id = str(uuid.UUID(bytes=house.entropy.token_bytes(16)))
-        order = SwapOrder(consumer=consumer, quote_id=quote.id, caller="consumer", request_id=request_id)
+        order = SwapOrder(consumer=quote.consumer_id, quote_id=quote.id, caller="consumer", request_id=request_id)
         return await self.service.swap(order, deadline=house.clock.monotonic() + 60)
