@@ -17,7 +17,7 @@ import grpc
 from monay.wallet.v1.consumer_pb2 import GetLimitsRequest, SetHandleRequest
 from monay.wallet.v1.operations_service_pb2 import GetLedgerProofRequest
 from monay.wallet.v1.sandbox_service_pb2 import FaucetRequest
-from monay.wallet.v1.transaction_pb2 import ListTransactionsRequest, SettlementState, TransactionState
+from monay.wallet.v1.transaction_pb2 import ListTransactionsRequest, SettlementState
 from monay.wallet.v1.transfer_pb2 import (
     BatchTransferItem,
     BatchTransferRequest,
@@ -203,7 +203,7 @@ class Story(Narrator):
         answer = await self.ask("Withdraw", order)
         self.say(f"route: {answer.route.provider}, fee {answer.fee.micros}, held {answer.balance.held_micros}")
         state = await self.until_final(ann, answer.transaction.id)
-        self.check("the withdrawal", TransactionState.Name(state), "TRANSACTION_STATE_COMPLETED")
+        self.check("the withdrawal", state, "TRANSACTION_STATE_COMPLETED")
 
     async def _proof(self) -> None:
         self.chapter("Everything settles, and then the books are proven, against themselves and against the chain.")

@@ -96,7 +96,7 @@ class Narrator:
         answer = await self.ask("GetBalance", GetBalanceRequest(consumer_id=person.id, asset=asset))
         return sum(balance.available_micros for balance in answer.balances if balance.asset == asset)
 
-    async def until_final(self, person: Person, transaction_id: str) -> TransactionState:
+    async def until_final(self, person: Person, transaction_id: str) -> str:
         """The state in which a transaction that takes its time ends."""
         request = GetTransactionRequest(consumer_id=person.id, transaction_id=transaction_id)
         for _ in range(int(SETTLE_SECONDS * 10)):
@@ -104,7 +104,7 @@ class Narrator:
             if state != TransactionState.TRANSACTION_STATE_PENDING:
                 break
             await asyncio.sleep(0.1)
-        return state
+        return TransactionState.Name(state)
 
     async def until_available(self, person: Person, micros: int) -> None:
         found = await self.available(person)
