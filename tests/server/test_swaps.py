@@ -29,7 +29,7 @@ from domain.swaps import Ladder, Rung
 from monay.wallet.v1 import transaction_pb2
 from monay.wallet.v1.consumer_pb2 import GetLimitsRequest
 from monay.wallet.v1.money_pb2 import Money
-from monay.wallet.v1.transaction_pb2 import ListTransactionsRequest
+from monay.wallet.v1.transaction_pb2 import ListTransactionsRequest, WatchTransactionsRequest
 from monay.wallet.v1.transfer_pb2 import QuoteSwapRequest, SwapQuote, SwapRequest, SwapResponse
 from sandbox.postgres import Postgres
 from storage import dex_ladders, rates
@@ -312,3 +312,18 @@ async def test_a_frozen_wallet_swaps_nothing(town: Town, ann: Person) -> None:
     quote = await quoted(town, ann, 10 * DOLLAR)
     await town.books.execute("UPDATE wallets SET frozen = true WHERE consumer_id = :id", id=ann.id)
     assert (await refused(swapped(town, ann, take(quote)))).reason == "CONSUMER_FROZEN"
+
+
+async def test_a_stream_tells_a_swap_once(town: Town, ann: Person) -> None:
+    """It has an entry in each of two assets, and is one event."""
+    bob = await town.settle_in("bob")
+    stream = town.wallet.consumers.WatchTransactions(WatchTransactionsRequest(), metadata=ann.token)
+    async with asyncio.timeout(20):
+        first = await stream.read()
+        assert first.HasField("heartbeat")
+        done = await swapped(town, ann, take(await quoted(town, ann, 10 * DOLLAR)))
+        paid = await town.pay(ann, bob, DOLLAR, asset="USDT")
+        told = [await stream.read() for _ in range(2)]
+    stream.cancel()
+    assert [message.transaction.id for message in told] == [done.transaction.id, paid.transaction.id]
+    assert told[0].transaction.bought == done.quote.buy
