@@ -141,9 +141,9 @@ def test_no_text_of_a_request_may_hold_control_characters(methods: list[MethodDe
     """Postgres stores no NUL, and a line break would forge a line of a statement."""
     for method in methods:
         for field in fields_below(method.input_type):
-            if field.type != FieldDescriptor.TYPE_STRING or field.name in OPAQUE or field.file.package != PACKAGE:
-                continue
             assert field.containing_type is not None
+            if field.type != FieldDescriptor.TYPE_STRING or field.name in OPAQUE or field.containing_type.file.package != PACKAGE:
+                continue
             message = GetMessageClass(field.containing_type)(**{field.name: "a\0b"})
             assert field.name in broken_fields(message), field.full_name
 
