@@ -142,7 +142,8 @@ def test_no_text_of_a_request_may_hold_control_characters(methods: list[MethodDe
     for method in methods:
         for field in fields_below(method.input_type):
             assert field.containing_type is not None
-            if field.type != FieldDescriptor.TYPE_STRING or field.name in OPAQUE or field.containing_type.file.package != PACKAGE:
+            ours = field.containing_type.file.package == PACKAGE
+            if field.type != FieldDescriptor.TYPE_STRING or field.name in OPAQUE or not ours:
                 continue
             message = GetMessageClass(field.containing_type)(**{field.name: "a\0b"})
             assert field.name in broken_fields(message), field.full_name
