@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -102,9 +103,12 @@ def running(*, account_count: int, workers: int, source: Path = ROOT) -> Iterato
 
 
 def _free_ports(count: int) -> int:
-    """The first of so many free ports in a row: API process i serves its figures on the i-th."""
+    """The first of so many free ports in a row: API process i serves its figures on the i-th.
+
+    From below those that the system gives to outgoing connections: it takes seconds until the last one is bound.
+    """
     while True:
-        first = free_port()
+        first = random.randrange(20_000, 32_000)
         with contextlib.suppress(Refused):
             for port in range(first, first + count):
                 require_free(f"127.0.0.1:{port}", what="The HTTP server", setting="HTTP_LISTEN")

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+const deadline = 10 * time.Second
+
 // result is what is printed. Latencies are those of calls that succeeded.
 type result struct {
 	Calls              int            `json:"calls"`
@@ -60,7 +62,7 @@ func drive(
 		if started.After(end) {
 			return seen
 		}
-		count, refused, err := send(ctx, client)
+		count, refused, err := answered(ctx, client, send)
 		ended := time.Now()
 		if ended.Before(begin) || ended.After(end) {
 			continue
@@ -75,6 +77,13 @@ func drive(
 		seen.transfers += count - len(refused)
 		seen.latencies = append(seen.latencies, ended.Sub(started))
 	}
+}
+
+// answered sends with a deadline, as every client should.
+func answered(ctx context.Context, client walletv1.ConsumerWalletServiceClient, send call) (int, []string, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	return send(ctx, client)
 }
 
 // reason is the wallet's own name for what went wrong, or gRPC's where the wallet gave none.
