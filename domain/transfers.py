@@ -42,6 +42,9 @@ class Origin(NamedTuple):
         return f"{self.kind}/{self.id}"
 
 
+_FEES = operator_account(AccountKind.FEES)
+
+
 class Booking(NamedTuple):
     """A payment as a command takes it: its header, its postings and what has to become true on a rail."""
 
@@ -68,7 +71,7 @@ def booking(
     source = available(sender)
     postings = [Posting(source, available(recipient), amount.asset, amount.micros)]
     if fee_micros:
-        postings.append(Posting(source, operator_account(AccountKind.FEES), amount.asset, fee_micros))
+        postings.append(Posting(source, _FEES, amount.asset, fee_micros))
     transaction = Transaction(
         id=TransactionId(entropy.uuid7()),
         kind=kind,
