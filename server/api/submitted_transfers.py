@@ -15,6 +15,7 @@ from server.api.access import Access, Call
 from server.api.errors import api_error, internal_error, is_internal, reason_value
 from server.api.transfers import order_of, response
 from server.services.transfers import TransferOrder, Transferred, TransferService
+from server.services.turns import in_turns
 
 log = structlog.get_logger()
 
@@ -31,11 +32,10 @@ class SubmittedTransfers:
         results: list[pb.SubmittedTransfer] = []
         # A check among them sees what stands before it in the message, and nothing of what stands behind it.
         for only_check, run in groupby(request.transfers, key=lambda transfer: transfer.validate_only):
-            orders = [_order(transfer, call) for transfer in run]
+            orders = [_order(transfer, call) async for transfer in in_turns(run)]
             done = await (self._check(orders) if only_check else self._submit(orders, call))
-            results += [
-                _result(order, one, call, only_check=only_check) for order, one in zip(orders, done, strict=True)
-            ]
+            pairs = in_turns(zip(orders, done, strict=True))
+            results += [_result(order, one, call, only_check=only_check) async for order, one in pairs]
         return pb.SubmitTransfersResponse(results=results)
 
     async def _submit(self, orders: Sequence[TransferOrder | WalletError], call: Call) -> list[Transferred | Exception]:

@@ -21,6 +21,7 @@ from domain.transfers import booking
 from server.ledger_writer import LedgerWriter
 from server.services.rates import ReferenceRates
 from server.services.recipients import Recipient, Recipients, found_one
+from server.services.turns import in_turns
 from storage import transactions
 from storage.database import Engine, reading
 from storage.transactions import Recorded, recorded
@@ -68,12 +69,12 @@ class TransferService:
 
     async def transfer(self, order: TransferOrder, *, deadline: float) -> Transferred:
         """Move the money, or raise why not. Answers after the commit."""
-        (command,) = await self._commands([order])
+        command = await self._command(order, *await self._recipients.find_all([order.recipient]))
         return await transferred(self._engine, command, await self._writer.submit(command, deadline=deadline))
 
     async def preview(self, order: TransferOrder) -> Transferred:
         """What `transfer` would answer now; nothing is written, not even the request id (money rule 25)."""
-        (command,) = await self._commands([order])
+        command = await self._command(order, *await self._recipients.find_all([order.recipient]))
         return await transferred(self._engine, command, await self._writer.preview(command))
 
     async def submit(self, orders: Sequence[TransferOrder], *, deadline: float) -> list[Transferred | Exception]:
@@ -81,15 +82,13 @@ class TransferService:
 
         Each has its own answer: what was done, or why not. An error that is no refusal leaves open whether it was done.
         """
-        commands = await self._commands(orders)
+        found = await self._recipients.find_all([order.recipient for order in orders])
+        pairs = in_turns(zip(orders, found, strict=True))
+        commands = [await self._command(order, recipient) async for order, recipient in pairs]
         outcomes = await self._writer.submit_all(commands, deadline=deadline)
         stored = await _stored(self._engine, outcomes)
-        return [_result(command, outcome, stored) for command, outcome in zip(commands, outcomes, strict=True)]
-
-    async def _commands(self, orders: Sequence[TransferOrder]) -> list[Command]:
-        """Each order as one command."""
-        found = await self._recipients.find_all([order.recipient for order in orders])
-        return [await self._command(order, recipient) for order, recipient in zip(orders, found, strict=True)]
+        done = in_turns(zip(commands, outcomes, strict=True))
+        return [_result(command, outcome, stored) async for command, outcome in done]
 
     async def _command(self, order: TransferOrder, found: ConsumerId | WalletError) -> Command:
         """The order as one command.

@@ -118,7 +118,7 @@ async def test_a_bad_transfer_leaves_the_others_alone(town: Town, ann: Person, b
         "RECIPIENT_FROZEN",
         "LIMIT_EXCEEDED",
         "RATE_TOO_OLD",
-        "VALIDATION_FAILED",
+        "ASSET_UNSUPPORTED",
         "",
     ]
     assert [results[n].error.field for n in (1, 2, 7)] == ["amount", "request_id", "recipient.phone"]
