@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from uuid import UUID
 
 from domain.identity import ItemId
@@ -17,7 +18,8 @@ from domain.money import Asset
 from domain.settlement import FINAL, ItemState
 
 FOLLOWED_LIMIT = 1_000
-"""Transactions one stream follows at a time. Older ones make room by settling; nothing is ever passed over."""
+"""Transactions of one asset that a stream follows at a time. Older ones make room by settling; nothing is ever passed
+over. A token that stands still holds up no other."""
 
 NAMED_LIMIT = 16
 """Transactions a cursor names."""
@@ -73,23 +75,25 @@ class StreamPosition:
             return  # An older entry waits to be looked at; this one comes after it.
         if transaction_id is None or states is None or is_settled(states):
             self.settled[asset] = version
-        elif len(self.followed) < FOLLOWED_LIMIT:
+        elif self._room(asset) > 0:
             self.settled[asset] = version
             self.followed[transaction_id] = Followed(entry, states)
 
-    @property
-    def room(self) -> int:
-        """How many more transactions can be followed."""
-        return FOLLOWED_LIMIT - len(self.followed)
+    def _room(self, asset: Asset) -> int:
+        """How many more transactions of an asset can be followed."""
+        return FOLLOWED_LIMIT - sum(one.entry[0] is asset for one in self.followed.values())
 
     def unseen(self) -> dict[Asset, tuple[int, int]]:
         """Entries that were told and whose settlement nobody has looked at: behind the first version, up to the last.
 
-        Empty while there is no room for more.
+        No more of them than there is room for.
         """
-        if self.room <= 0:
-            return {}
-        return {a: (self.settled[a], self.told[a]) for a in Asset if self.settled[a] < self.told[a]}
+        unseen = {}
+        for asset in (asset for asset in Asset if self.settled[asset] < self.told[asset]):
+            behind, room = self.settled[asset], self._room(asset)
+            if room > 0:
+                unseen[asset] = (behind, min(self.told[asset], behind + room))
+        return unseen
 
     def see(self, entry: Entry, transaction_id: UUID) -> None:
         """Follow the next unseen entry. What was told of it, before the stream was resumed, is not known."""
@@ -114,12 +118,12 @@ class StreamPosition:
 
     def mark(self) -> Mark:
         """The place for a cursor: the transactions that hold it back furthest are named, the rest is found again."""
-        furthest = sorted(self.followed.values(), key=lambda one: one.entry[1] - self.told[one.entry[0]])
+        open_entries = [one.entry for one in self.followed.values()]
+        named = nsmallest(NAMED_LIMIT, open_entries, key=lambda entry: entry[1] - self.told[entry[0]])
         settled = dict(self.settled)
-        for one in furthest[NAMED_LIMIT:]:
-            asset, version = one.entry
+        for asset, version in set(open_entries).difference(named):
             settled[asset] = min(settled[asset], version - 1)
-        return Mark(dict(self.told), settled, tuple(one.entry for one in furthest[:NAMED_LIMIT]))
+        return Mark(dict(self.told), settled, tuple(named))
 
 
 def as_told(state: ItemState) -> ItemState:

@@ -200,9 +200,7 @@ class _Stream:
         while unseen := self.position.unseen():
             behind, last = ({asset: pair[i] for asset, pair in unseen.items()} for i in (0, 1))
             async with self._reading() as tx:
-                lines = await following.entries_behind(
-                    tx, self.wallet, behind, last=last, limit=min(PAGE, self.position.room)
-                )
+                lines = await following.entries_behind(tx, self.wallet, behind, last=last, limit=PAGE)
             for line in lines:
                 self.position.see((line.asset, line.version), line.transaction_id)
 
