@@ -54,6 +54,15 @@ async def close(tx: Tx, request_id: UUID, state: PaymentRequestState, *, now: da
     return (await tx.execute(closed)).first() is not None
 
 
+async def forget(tx: Tx, consumer: UUID, *, now: datetime) -> None:
+    """End what is open on either side of an erased consumer, and leave out what they wrote about it."""
+    for side, state in ((Side.PAYEE, PaymentRequestState.CANCELLED), (Side.PAYER, PaymentRequestState.DECLINED)):
+        own = and_(_PARTIES[side] == consumer, _is_in(PaymentRequestState.OPEN, now))
+        await tx.execute(update(payment_requests).where(own).values(state=state, closed_at=now))
+    asked = and_(_p.payee_id == consumer, _p.state != PaymentRequestState.PAID)
+    await tx.execute(update(payment_requests).where(asked).values(memo=""))
+
+
 async def page(
     tx: Tx,
     consumer: UUID,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Select, bindparam, insert, select, true, update
+from sqlalchemy import BindParameter, Select, bindparam, case, insert, select, true, update
 
 from domain.identity import ConsumerId
 from domain.ledger import NewRecord, RecordKind
@@ -83,6 +83,14 @@ async def cancel(tx: Tx, scheduled_transfer_id: UUID) -> bool:
     active = (_s.id == scheduled_transfer_id) & (_s.state == ScheduleState.ACTIVE)
     cancelled = update(scheduled_transfers).where(active).values(state=ScheduleState.CANCELLED, next_run_at=None)
     return (await tx.execute(cancelled.returning(_s.id))).first() is not None
+
+
+async def forget(tx: Tx, consumer: UUID) -> None:
+    """Call off what an erased consumer had planned, and leave out what they wrote about it."""
+    off = case((_s.state == ScheduleState.ACTIVE, ScheduleState.CANCELLED), else_=_s.state)
+    await tx.execute(
+        update(scheduled_transfers).where(_s.consumer_id == consumer).values(state=off, next_run_at=None, memo="")
+    )
 
 
 # --- as they are run --------------------------------------------------------------------------------------------------

@@ -10,7 +10,16 @@ from uuid import UUID
 from domain.audit import Actor
 from domain.errors import ConsumerNotFound, WalletNotEmpty
 from server.services.acts import Act, Acts
-from storage import balances, bank_accounts, kyc_cases, preferences, unsettled, wallets
+from storage import (
+    balances,
+    bank_accounts,
+    kyc_cases,
+    payment_requests,
+    preferences,
+    scheduled_transfers,
+    unsettled,
+    wallets,
+)
 from storage.consumers import Consumer, Directory
 from storage.database import Tx
 
@@ -41,6 +50,8 @@ class ErasureService:
         await bank_accounts.forget(act.tx, consumer_id)
         await kyc_cases.wipe(act.tx, consumer_id, decided_by=act.actor.name, now=act.now)
         await preferences.forget(act.tx, consumer_id)
+        await scheduled_transfers.forget(act.tx, consumer_id)
+        await payment_requests.forget(act.tx, consumer_id, now=act.now)
 
 
 async def _require_empty(tx: Tx, consumer_id: UUID) -> None:

@@ -15,10 +15,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from monay.wallet.v1 import transfer_pb2 as pb
 from monay.wallet.v1.money_pb2 import Money
+from monay.wallet.v1.operations_service_pb2 import ErasePersonalDataRequest
 from sandbox.postgres import Postgres
 from tests.books import DOLLAR, FEE
 
-from .conftest import refused, service
+from .conftest import operator, refused, service
 from .people import Person, Town, new_town
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -244,3 +245,26 @@ async def test_a_list_of_schedules_comes_in_pages_and_by_state(town: Town, ann: 
     assert [line.id for line in active.scheduled_transfers] == [id for id in made[::-1] if id != made[1]]
     refusal = await refused(listed(town, bob, page_token=first.next_page_token))
     assert refusal.reason == "PAGE_TOKEN_INVALID"
+
+
+async def test_an_erased_consumer_leaves_no_plans_and_no_questions(town: Town, bob: Person) -> None:
+    """Nothing would ever come of them, and what was written about them is about a person."""
+    gone = await town.settle_in("gone")
+    await schedule(town, gone, order(bob, memo="to my landlord", recurrence="FREQ=DAILY"))
+    for payee, payer in ((gone, bob), (bob, gone)):
+        asked = pb.CreatePaymentRequestRequest(
+            request_id=str(uuid.uuid4()),
+            payer=pb.Recipient(consumer_id=str(payer.id)),
+            amount=Money(asset="USDC", micros=DOLLAR),
+            memo="dinner",
+        )
+        await town.wallet.consumers.CreatePaymentRequest(asked, metadata=payee.token)
+    erasure = ErasePersonalDataRequest(consumer_id=str(gone.id), reason="asked for it")
+    await town.wallet.operations.ErasePersonalData(erasure, metadata=operator())
+    (plan,) = (await listed(town, gone)).scheduled_transfers
+    assert (plan.state, plan.memo) == (pb.SCHEDULED_TRANSFER_STATE_CANCELLED, "")
+    answer = await town.wallet.consumers.ListPaymentRequests(pb.ListPaymentRequestsRequest(), metadata=bob.token)
+    assert [(line.state, line.memo) for line in answer.payment_requests] == [
+        (pb.PAYMENT_REQUEST_STATE_DECLINED, "dinner"),
+        (pb.PAYMENT_REQUEST_STATE_CANCELLED, ""),
+    ]
