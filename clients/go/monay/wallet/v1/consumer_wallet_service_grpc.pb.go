@@ -211,8 +211,8 @@ type ConsumerWalletServiceClient interface {
 	// the operator's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards
 	// the limit. Idempotent by request_id.
 	//
-	// Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY, RATE_TOO_OLD,
-	// SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
+	// Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY,
+	// RATE_TOO_OLD, PROVIDER_UNAVAILABLE, SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
 	Swap(ctx context.Context, in *SwapRequest, opts ...grpc.CallOption) (*SwapResponse, error)
 	// Asks another consumer for money.
 	//
@@ -822,8 +822,8 @@ type ConsumerWalletServiceServer interface {
 	// the operator's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards
 	// the limit. Idempotent by request_id.
 	//
-	// Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY, RATE_TOO_OLD,
-	// SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
+	// Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY,
+	// RATE_TOO_OLD, PROVIDER_UNAVAILABLE, SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
 	Swap(context.Context, *SwapRequest) (*SwapResponse, error)
 	// Asks another consumer for money.
 	//

@@ -432,8 +432,8 @@ class ConsumerWalletServiceServicer:
         the operator's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards
         the limit. Idempotent by request_id.
 
-        Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY, RATE_TOO_OLD,
-        SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
+        Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY,
+        RATE_TOO_OLD, PROVIDER_UNAVAILABLE, SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

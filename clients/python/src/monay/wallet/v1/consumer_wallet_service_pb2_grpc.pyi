@@ -197,8 +197,8 @@ class ConsumerWalletServiceStub:
     the operator's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards
     the limit. Idempotent by request_id.
 
-    Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY, RATE_TOO_OLD,
-    SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
+    Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY,
+    RATE_TOO_OLD, PROVIDER_UNAVAILABLE, SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
     """
     CreatePaymentRequest: _aio.UnaryUnaryMultiCallable[_transfer_pb2.CreatePaymentRequestRequest, _transfer_pb2.CreatePaymentRequestResponse]
     """Asking for money.
@@ -591,8 +591,8 @@ class ConsumerWalletServiceServicer(metaclass=_abc_1.ABCMeta):
         the operator's risk. A quote can be swapped once; a swap costs its spread and no fee, and does not count towards
         the limit. Idempotent by request_id.
 
-        Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY, RATE_TOO_OLD,
-        SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
+        Errors: QUOTE_NOT_FOUND, QUOTE_EXPIRED, QUOTE_USED, PRICE_MOVED, INSUFFICIENT_FUNDS, NO_LIQUIDITY,
+        RATE_TOO_OLD, PROVIDER_UNAVAILABLE, SWAPS_SUSPENDED, CONSUMER_FROZEN, CONSUMER_ERASED, IDEMPOTENCY_KEY_REUSED.
         """
 
     @_abc_1.abstractmethod
