@@ -49,6 +49,8 @@ class Expected:
     candidate: Candidate
     state: ItemState
     references: frozenset[str]
+    adopted: bool = False
+    """Found by its memo alone: after a restore the attempt that carried it may be lost (rule 15)."""
 
 
 def meaning(transfer: Transfer, expected: Expected | None) -> Meaning:
@@ -68,6 +70,9 @@ def meaning(transfer: Transfer, expected: Expected | None) -> Meaning:
     return Meaning.DEPOSIT if transfer.recipient_assigned else Meaning.SUSPENSE
 
 
+_ADOPTABLE = {ItemState.PENDING, ItemState.CLAIMED}
+
+
 def _settles(transfer: Transfer, expected: Expected) -> bool:
     item = expected.candidate
     same_ends = transfer.sender == item.sender and (
@@ -76,7 +81,8 @@ def _settles(transfer: Transfer, expected: Expected) -> bool:
         else transfer.recipient_address == item.destination
     )
     same_money = transfer.asset is item.asset and transfer.micros == item.micros
-    return same_ends and same_money and transfer.transaction_hash in expected.references and expected.state in IN_FLIGHT
+    awaited = expected.state in (IN_FLIGHT | _ADOPTABLE if expected.adopted else IN_FLIGHT)
+    return same_ends and same_money and transfer.transaction_hash in expected.references and awaited
 
 
 def _leaves_float(transfer: Transfer) -> bool:

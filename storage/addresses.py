@@ -17,6 +17,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.clock import Entropy
+from storage import recoveries
 from storage.database import Tx
 from storage.schema import tempo_addresses
 
@@ -61,7 +62,8 @@ async def free_count(tx: Tx) -> int:
 async def next_index(tx: Tx) -> int:
     """The first index that was never derived."""
     highest = (await tx.execute(select(func.max(_a.derivation_index)))).scalar_one()
-    return 0 if highest is None else highest + 1
+    first = await recoveries.first_index(tx)
+    return first if highest is None else max(first, highest + 1)
 
 
 async def add_derived(tx: Tx, derived: Sequence[str], *, first_index: int, now: datetime, entropy: Entropy) -> None:

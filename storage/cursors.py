@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from storage import recoveries
 from storage.database import Tx
+from storage.recoveries import INCARNATION
 from storage.schema import breaks, chain_cursors
+from storage.schema import recoveries as known_incarnations
 
 _c = chain_cursors.c
 
@@ -27,32 +30,51 @@ class Cursor:
     hash: str
     block_time: datetime
     halted_reason: str = ""
+    paused_until: datetime | None = None
+    """Until when this incarnation of the database recovers; None: it is a new one, and nobody knows (rule 15)."""
 
     @property
     def opened(self) -> bool:
         """Whether what stood at the operator's addresses when the books began is in them."""
         return self.hash != NOT_OPENED
 
+    @property
+    def recovering(self) -> bool:
+        """Whether commits may have been lost whose transactions can still land."""
+        return self.paused_until is None or self.block_time < self.paused_until
+
+
+_READ = (
+    select(_c.chain, _c.number, _c.hash, _c.block_time, _c.halted_reason, known_incarnations.c.paused_until)
+    .select_from(chain_cursors)
+    .outerjoin(known_incarnations, known_incarnations.c.incarnation == INCARNATION)
+    .where(_c.chain == bindparam("of"))
+)
+
 
 async def read(tx: Tx, chain: str) -> Cursor | None:
     """The cursor, once the watcher has started."""
-    row = (await tx.execute(select(chain_cursors).where(_c.chain == chain))).first()
-    return Cursor(row.chain, row.number, row.hash, row.block_time, row.halted_reason) if row else None
+    row = (await tx.execute(_READ, {"of": chain})).first()
+    return Cursor(*row) if row else None
 
 
 async def start(tx: Tx, cursor: Cursor) -> None:
     """Begin reading after this block, unless somebody began before."""
+    await recoveries.begin_first(tx, now=cursor.block_time)
     values = {"chain": cursor.chain, "number": cursor.number, "hash": cursor.hash, "block_time": cursor.block_time}
     await tx.execute(upsert(chain_cursors).values(values).on_conflict_do_nothing())
 
 
 async def halted_reason(tx: Tx, chain: str) -> str:
     """Why nothing may settle on this chain; empty while all is well."""
-    row = (await tx.execute(select(_c.halted_reason, _c.hash).where(_c.chain == chain))).first()
-    if row is None or row.hash == NOT_OPENED:
+    cursor = await read(tx, chain)
+    if cursor is None or not cursor.opened:
         return "the watcher has not read the chain yet"
-    reason: str = row.halted_reason
-    return reason
+    if cursor.recovering:
+        return (
+            f"the database was restored or promoted; settlement waits until the chain has passed {cursor.paused_until}"
+        )
+    return cursor.halted_reason
 
 
 async def halt(tx: Tx, cursor: Cursor, reason: str, *, break_id: UUID, now: datetime) -> None:

@@ -390,6 +390,16 @@ chain_cursors = Table(
     comment="The watcher's progress over finalized blocks, and why settlement is halted, if it is.",
 )
 
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("incarnation", Text, primary_key=True),
+    _time("began_at"),
+    _time("paused_until"),
+    _required("first_index", BigInteger),
+    comment="Each incarnation of the database, and from when on settlement trusts it.",
+)
+
 consumed_logs = Table(
     "consumed_logs",
     metadata,

@@ -82,7 +82,7 @@ def _stored(row: Any) -> StoredItem:
 _BY_ID = select(*_STORED).where(is_given(_i.id))
 
 
-async def items_by_id(tx: Tx, ids: Collection[UUID]) -> dict[UUID, StoredItem]:
+async def items_by_id(tx: Tx, ids: Collection[UUID]) -> dict[ItemId, StoredItem]:
     """The items with these ids."""
     if not ids:
         return {}

@@ -46,6 +46,8 @@ class Known:
     attempts: Mapping[str, AttemptId] = field(default_factory=dict)
     items: Mapping[ItemId, StoredItem] = field(default_factory=dict)
     carried: Mapping[AttemptId, list[StoredItem]] = field(default_factory=dict)
+    adoptable: Mapping[ItemId, StoredItem] = field(default_factory=dict)
+    """Items named by memos of transactions that nobody knows, while the database recovers (rule 15)."""
     withdrawals: Mapping[ItemId, Withdrawal] = field(default_factory=dict)
     blocks: Mapping[int, Block] = field(default_factory=dict)
 
@@ -107,22 +109,24 @@ class BlockRange:
         )
 
     def _expected(self, event: TransferLog) -> Expected | None:
-        item = self.known.items.get(ItemId(event.item_id)) if event.item_id else None
-        if item is None or item.candidate.item_id in self.settled:
+        if event.item_id is None or event.item_id in self.settled:
             return None
-        attempt = self.known.attempts.get(event.transaction_hash)
-        references = frozenset({event.transaction_hash}) if attempt else frozenset[str]()
-        return Expected(item.candidate, item.state, references)
+        adopted = self.known.adoptable.get(ItemId(event.item_id))
+        item = adopted or self.known.items.get(ItemId(event.item_id))
+        if item is None:
+            return None
+        ours = adopted is not None or event.transaction_hash in self.known.attempts
+        references = frozenset({event.transaction_hash}) if ours else frozenset[str]()
+        return Expected(item.candidate, item.state, references, adopted=adopted is not None)
 
     def _settle(self, event: TransferLog, expected: Expected) -> None:
         """The item is true on the rail now: move custody from holder to holder, and free what was reserved."""
         item = expected.candidate
-        attempt_id = self.known.attempts[event.transaction_hash]
         self.settled.add(item.item_id)
         self.transitions.append(
             ItemTransition(
                 item_id=item.item_id,
-                expected=IN_FLIGHT,
+                expected=frozenset({expected.state}) if expected.adopted else IN_FLIGHT,
                 state=ItemState.CONFIRMED,
                 transaction_hash=event.transaction_hash,
                 block_number=event.block_number,
@@ -130,12 +134,14 @@ class BlockRange:
                 at=event.block_time,
             )
         )
-        self.custody.append(CustodyChange(item.sender, self.rail, item.asset, -item.micros, -item.micros))
+        reserved = 0 if expected.state is ItemState.PENDING else item.micros
+        self.custody.append(CustodyChange(item.sender, self.rail, item.asset, -item.micros, -reserved))
         if is_consumer(item.recipient) or item.recipient == OPERATOR:
             self.custody.append(CustodyChange(item.recipient, self.rail, item.asset, item.micros))
-        self.attempts[event.transaction_hash] = AttemptOutcome(
-            attempt_id=attempt_id, state=AttemptState.CONFIRMED, at=event.block_time
-        )
+        attempt_id = self.known.attempts.get(event.transaction_hash)
+        if attempt_id is not None:
+            outcome = AttemptOutcome(attempt_id=attempt_id, state=AttemptState.CONFIRMED, at=event.block_time)
+            self.attempts[event.transaction_hash] = outcome
         withdrawal = self.known.withdrawals.get(item.item_id)
         if withdrawal is not None:
             self._post(withdrawal, at=event.block_time)
@@ -155,15 +161,10 @@ class BlockRange:
             self._move_float_out(event, transfer)
             return
         assert transfer.recipient is not None
-        target = {
-            Meaning.DEPOSIT: available(transfer.recipient),
-            Meaning.SUSPENSE: operator_account(AccountKind.SUSPENSE),
-            Meaning.FLOAT_IN: operator_account(AccountKind.TREASURY),
-        }[kind]
-        transaction_kind = {
-            Meaning.DEPOSIT: TransactionKind.DEPOSIT,
-            Meaning.SUSPENSE: TransactionKind.SUSPENSE,
-            Meaning.FLOAT_IN: TransactionKind.FLOAT,
+        target, transaction_kind = {
+            Meaning.DEPOSIT: (available(transfer.recipient), TransactionKind.DEPOSIT),
+            Meaning.SUSPENSE: (operator_account(AccountKind.SUSPENSE), TransactionKind.SUSPENSE),
+            Meaning.FLOAT_IN: (operator_account(AccountKind.TREASURY), TransactionKind.FLOAT),
         }[kind]
         if kind is Meaning.SUSPENSE:
             self.tainted.add(event.recipient)

@@ -26,7 +26,7 @@ from providers.base import Block, ChainChanged, ChainReader, Head, ProviderUnava
 from server.ledger_writer import LedgerWriter
 from server.workers.block_range import BlockRange, Known
 from server.workers.opening import floats_at, opening
-from storage import attempts, cursors, custody, settlements, withdrawals
+from storage import attempts, cursors, custody, recoveries, settlements, withdrawals
 from storage.cursors import NOT_OPENED, Cursor
 from storage.database import Engine
 
@@ -87,6 +87,9 @@ class Watcher:
             return False
         if not cursor.opened:
             await self._open_books(cursor)
+            return True
+        if cursor.paused_until is None:
+            await self._recover()
             return True
         head = await self._reader.finalized()
         if head.number < cursor.number:
@@ -157,10 +160,19 @@ class Watcher:
             await cursors.halt(tx, cursor, reason, break_id=self._entropy.uuid7(), now=self._clock.now())
         log.error("watcher.chain_changed", reason=reason)
 
+    # --- another database ---------------------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        """A restore or a promotion: what was signed in lost commits may still land, and is adopted when it does."""
+        async with self._engine.begin() as tx:
+            begun = await recoveries.begin(tx, now=self._clock.now(), break_id=self._entropy.uuid7())
+        if begun:
+            log.error("watcher.database_recovered", pause_seconds=recoveries.PAUSE.total_seconds())
+
     # --- one range ----------------------------------------------------------------------------------------------------
 
     async def _apply(self, cursor: Cursor, blocks: Sequence[Block]) -> None:
-        known = await self._look_up(blocks)
+        known = await self._look_up(blocks, adopting=cursor.recovering)
         draft = BlockRange(self._chain, self._rail, self._entropy, known, self._clock.now())
         for block in blocks:
             for transfer in block.transfers:
@@ -180,7 +192,7 @@ class Watcher:
             note = log.info if isinstance(outcome.error, StateConflict) else log.error
             note("watcher.range_not_applied", to=command.cursor.number, reason=str(outcome.error))
 
-    async def _look_up(self, blocks: Sequence[Block]) -> Known:
+    async def _look_up(self, blocks: Sequence[Block], *, adopting: bool) -> Known:
         """What the books know of everything the range mentions."""
         transfers = [transfer for block in blocks for transfer in block.transfers]
         fees = [fee for block in blocks for fee in block.fees]
@@ -193,9 +205,20 @@ class Watcher:
             ours = await attempts.by_reference(tx, hashes)
             carried = await settlements.items_of_attempts(tx, ours.values())
             items = {item.candidate.item_id: item for group in carried.values() for item in group}
-            outgoing = [item.candidate.item_id for item in items.values() if item.candidate.recipient == OUTSIDE]
+            memos = {t.item_id for t in transfers if t.item_id and t.transaction_hash not in ours}
+            adoptable = await settlements.items_by_id(tx, memos) if adopting else {}
+            found = (*items.values(), *adoptable.values())
+            outgoing = [item.candidate.item_id for item in found if item.candidate.recipient == OUTSIDE]
             holds = await withdrawals.by_item(tx, outgoing)
-        return Known(holders, ours, items, carried, holds, {block.number: block for block in blocks})
+        return Known(
+            holders=holders,
+            attempts=ours,
+            items=items,
+            carried=carried,
+            adoptable=adoptable,
+            withdrawals=holds,
+            blocks={block.number: block for block in blocks},
+        )
 
     async def _failed_receipts(self, blocks: Sequence[Block], draft: BlockRange) -> list[Receipt]:
         """Attempts that paid their fee in this range but moved nothing: their receipts say status 0."""

@@ -125,10 +125,11 @@ class SimulatedHouse:
 
     # --- behind the workers' backs ------------------------------------------------------------------------------------
 
-    async def move_by_hand(self, sender: UUID, recipient: UUID, micros: int) -> None:
+    async def move_by_hand(self, sender: UUID, recipient: UUID, micros: int, *, memo: UUID | None = None) -> None:
         """A movement between consumers that no item asked for, by somebody who has the keys."""
         source, destination = await self.house.address(sender), await self.house.address(recipient)
-        call = TransferCall(Asset.USDC, source.address, destination.address, micros)
+        named = memo_of(memo) if memo else None
+        call = TransferCall(Asset.USDC, source.address, destination.address, micros, named)
         self._send(self.rail.signer.operator_address, call)
 
     async def pay_from_outside(self, recipient: UUID, micros: int, *, memo: UUID) -> None:

@@ -230,6 +230,18 @@ async def test_two_workers_with_the_same_run_pay_once(office: Office) -> None:
     assert (await office.found(id)).last_transaction_id is not None
 
 
+async def test_rule_21_a_payment_is_named_by_schedule_and_occurrence(office: Office) -> None:
+    """Even a run whose end was forgotten, as by a clumsy restore, is not paid twice: the name is used up for ever."""
+    await office.schedule()
+    office.clock.advance(60)
+    await office.settle()
+    await office.books.execute(
+        "UPDATE scheduled_runs SET state = 'BEGUN', transaction_id = NULL, finished_at = NULL, lease_until = begun_at"
+    )
+    await office.worker().work()
+    assert len(await office.paid()) == 1
+
+
 async def test_a_run_that_was_refused_is_not_paid_by_a_slow_worker(office: Office) -> None:
     """It is written down as refused, and so it stays: whoever comes later finds the run ended."""
     id = await office.schedule()
