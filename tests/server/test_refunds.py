@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
 
+from domain.identity import ConsumerId
+from domain.ledger import Command, Outcome
 from monay.wallet.v1 import transaction_pb2
 from monay.wallet.v1.consumer_pb2 import GetLimitsRequest
 from monay.wallet.v1.money_pb2 import Money
@@ -23,7 +25,9 @@ from monay.wallet.v1.transfer_pb2 import (
     RefundTransferResponse,
 )
 from sandbox.postgres import Postgres
-from tests.books import DOLLAR, FEE
+from server.ledger_writer import LedgerWriter
+from server.services.refunds import RefundOrder, RefundService
+from tests.books import CLOCK, DOLLAR, ENTROPY, FEE
 
 from .conftest import refused, service
 from .people import Person, Town, new_town
@@ -302,6 +306,38 @@ async def test_of_many_refunds_of_all_that_is_left_one_is_made(
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(answer, RefundTransferResponse) for answer in answers) == 1
     assert (await town.balance(ann)).available_micros == 100 * DOLLAR - FEE
+
+
+class Overtaken:
+    """A ledger writer in front of which something else always comes first, until it does not any more."""
+
+    def __init__(self, writer: LedgerWriter, before: list[Callable[[], Awaitable[Any]]]) -> None:
+        self._writer = writer
+        self._before = before
+
+    async def submit(self, command: Command, *, deadline: float | None = None) -> Outcome:
+        if self._before:
+            await self._before.pop(0)()
+        return await self._writer.submit(command, deadline=deadline)
+
+
+async def test_a_refund_of_the_rest_that_was_overtaken_gives_back_what_is_left_then(
+    town: Town, shop: Person, bought: Transaction
+) -> None:
+    """The caller asked for all that is left, so that others took some of it meanwhile is no reason to refuse."""
+    parts = [lambda: give_back(town, shop, refund(bought.id, 2 * DOLLAR)) for _ in range(3)]
+    writer: Any = Overtaken(town.books.writer, [*parts])
+    rest = RefundOrder(
+        refunder=ConsumerId(shop.id),
+        transaction_id=uuid.UUID(bought.id),
+        amount=None,
+        memo="",
+        caller="consumer",
+        request_id=str(uuid.uuid4()),
+    )
+    service = RefundService(engine=town.books.engine, writer=writer, entropy=ENTROPY)
+    done = await service.refund(rest, deadline=CLOCK.monotonic() + 30)
+    assert done.recorded.transaction.micros == 4 * DOLLAR
 
 
 async def test_only_who_received_a_transfer_gives_it_back(town: Town, shop: Person, bought: Transaction) -> None:
