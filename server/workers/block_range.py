@@ -184,18 +184,20 @@ class BlockRange:
         self._record(event, TransactionKind.FLOAT, transfer.sender, posting)
 
     def _record(self, event: TransferLog, kind: TransactionKind, holder: HolderId, posting: Posting) -> None:
-        if event.micros == 0:
-            return
+        self._add(kind, holder, posting, reference=f"{event.transaction_hash}:{event.log_index}")
+
+    def _add(self, kind: TransactionKind, holder: HolderId, posting: Posting, *, reference: str) -> None:
+        """One transaction of one posting."""
         self.transactions.append(
             Transaction(
                 id=TransactionId(self.entropy.uuid7()),
                 kind=kind,
                 consumer_id=holder,
                 counterparty_id=None,
-                asset=event.asset,
-                micros=event.micros,
+                asset=posting.asset,
+                micros=posting.micros,
                 caller="worker:watcher",
-                reference=f"{event.transaction_hash}:{event.log_index}",
+                reference=reference,
             )
         )
         self.postings.append((posting,))
@@ -284,21 +286,9 @@ class BlockRange:
         )
 
     def _book_fees(self, last: Block) -> None:
+        expense, outside = operator_account(AccountKind.NETWORK_FEES), operator_account(AccountKind.EXTERNAL_TEMPO)
         for (payer, asset), micros in sorted(self.fees.items()):
-            if micros == 0:
-                continue
-            self.custody.append(CustodyChange(payer, self.rail, asset, -micros))
-            expense = operator_account(AccountKind.NETWORK_FEES)
-            self.postings.append((Posting(expense, operator_account(AccountKind.EXTERNAL_TEMPO), asset, micros),))
-            self.transactions.append(
-                Transaction(
-                    id=TransactionId(self.entropy.uuid7()),
-                    kind=TransactionKind.NETWORK_FEE,
-                    consumer_id=payer,
-                    counterparty_id=None,
-                    asset=asset,
-                    micros=micros,
-                    caller="worker:watcher",
-                    reference=f"{self.chain}:{last.number}",
-                )
-            )
+            if micros:
+                self.custody.append(CustodyChange(payer, self.rail, asset, -micros))
+                posting = Posting(expense, outside, asset, micros)
+                self._add(TransactionKind.NETWORK_FEE, payer, posting, reference=f"{self.chain}:{last.number}")
