@@ -97,7 +97,7 @@ async def _history(world: World) -> None:
 
 
 async def _begin(world: World) -> None:
-    """A few consumers with money; the first of them have granted their allowance."""
+    """A few consumers with money, all but two of whom have granted their allowance."""
     house = world.house
     await house.furnish()
     world.chain.mine()
@@ -107,6 +107,7 @@ async def _begin(world: World) -> None:
             await house.fund(consumer, 10 * UNIT, asset)
     for _ in range(2):
         await world.one_calm_round()
+    await world.activate(world.consumers[: CONSUMERS - 2])
 
 
 async def _settle_down(world: World) -> None:

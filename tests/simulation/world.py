@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,12 +17,13 @@ from uuid import UUID
 from domain.identity import ConsumerId, ItemId
 from domain.ledger import Applied, Command, ItemTransition
 from domain.money import Asset
-from domain.settlement import ItemState
-from providers.base import ProviderUnavailable, RefusalReason
+from domain.settlement import ItemState, Rail
+from providers.base import Holding, ProviderUnavailable, RefusalReason
 from providers.simulated import SimulatedChain, SimulatedRail
-from providers.simulated.state import TokenState
+from providers.simulated.state import UNLIMITED, TokenState
 from server.workers.settlement import SettlementPace, SettlementWorker
 from server.workers.watcher import Watcher
+from storage import custody
 from tests.simulation.chance import SimulatedClock
 from tests.simulation.process import Crash, Process
 from tests.workers.house import UNIT, House, payment
@@ -30,7 +31,7 @@ from tests.workers.house import UNIT, House, payment
 ASSETS = (Asset.USDC, Asset.USDT)
 CONSUMERS = 5
 PACE = SettlementPace(groups_per_round=2)
-CRASH_CHANCE, OTHERS_CHANCE = 0.012, 0.05
+CRASH_CHANCE, OTHERS_CHANCE = 0.015, 0.05
 
 Action = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -118,13 +119,13 @@ class World:
     async def act(self) -> None:
         """The next thing that happens."""
         actions: list[tuple[int, Action]] = [
-            (9, self.pay),
-            (3, self.deposit),
+            (10, self.pay),
+            (2, self.deposit),
             (1, self.odd_deposit),
             (10, self.mine),
-            (10, self.watch),
+            (9, self.watch),
             (12, self.settle),
-            (6, self.chores),
+            (5, self.chores),
             (1, self.sweep),
             (4, self.fault),
             (2, self.policy),
@@ -142,6 +143,16 @@ class World:
                 raise
             done = "crashed"
         self.note(action.__name__, "" if done is None else done)
+
+    async def activate(self, consumers: Sequence[ConsumerId]) -> None:
+        """Allowances that were granted long ago."""
+        for consumer in consumers:
+            address = (await self.house.address(consumer)).address
+            for asset in ASSETS:
+                self.state.allowances.set(Holding(address, asset), UNLIMITED, at_block=self.chain.height)
+        async with self.house.engine.begin() as tx:
+            keys = [(consumer, asset) for consumer in consumers for asset in ASSETS]
+            await custody.mark_activated(tx, Rail.TEMPO, keys)
 
     async def pay(self) -> str:
         sender, recipient = self.chance.sample(self.consumers, 2)
@@ -207,9 +218,11 @@ class World:
         return await self.house.sweep_fees()
 
     async def sleep(self) -> float:
-        """Time without blocks: attempts expire, leases end."""
+        """Time without blocks, and often one at the end of it: attempts expire, leases end, the chain catches up."""
         seconds = self.chance.choice([2.0, 8.0, 21.0, 30.0])
         self.clock.advance(seconds)
+        if self.chance.random() < 0.7:
+            self.chain.mine()
         return seconds
 
     async def fault(self) -> str:
