@@ -167,7 +167,7 @@ def worker(database_url: str, chain_url: str, tokens: SeededTokens) -> Iterator[
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database_url,
-        "HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+        "HTTP_LISTEN": f"127.0.0.1:{free_port(following=1)}",
         "TEMPO_RPC_URL": chain_url,
         "TEMPO_CHAIN_ID": str(tokens.chain_id),
         "TEMPO_TOKENS": ",".join(f"{asset}={address}" for asset, address in tokens.tokens.items()),

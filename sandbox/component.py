@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -51,11 +52,25 @@ def require_free(listen: str, *, what: str, setting: str) -> None:
             ) from None
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses at this moment."""
+# Below the ports that Linux gives to outgoing connections: one of those could be gone before its server binds it.
+_FREE_PORTS = range(20_000, 32_000)
+
+
+def free_port(*, following: int = 0) -> int:
+    """A port of the loopback interface that nobody uses at this moment, and neither the `following` ones after it."""
+    while True:
+        first = random.SystemRandom().choice(_FREE_PORTS)
+        if all(_is_free(port) for port in range(first, first + following + 1)):
+            return first
+
+
+def _is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Component:

@@ -35,7 +35,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.addresses = {setting: f"127.0.0.1:{free_port()}" for setting in PARTS}
+        # Process i of the server takes the i-th port after HTTP_LISTEN.
+        self.addresses = {setting: f"127.0.0.1:{free_port(following=3)}" for setting in PARTS}
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, **settings: str) -> subprocess.Popen[str]:
