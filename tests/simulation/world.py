@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +32,9 @@ from tests.workers.house import UNIT, House, payment
 ASSETS = (Asset.USDC, Asset.USDT)
 CONSUMERS = 5
 PACE = SettlementPace(groups_per_round=2)
-CRASH_CHANCE, OTHERS_CHANCE = 0.015, 0.05
+CRASH_CHANCE, OTHERS_CHANCE, STALL_CHANCE = 0.015, 0.05, 0.2
+SENDERS = (5, 3, 1, 1, 1)
+"""How often each consumer pays, in proportion."""
 
 Action = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -106,13 +109,22 @@ class World:
         """One more action in the middle of another one. It is nobody's child: a crash here does not touch it."""
         self.note("meanwhile, at", point)
         self._acting_inside = True
-        inside = asyncio.create_task(self.act())
+        inside = asyncio.create_task(self.stall(point) if self.chance.random() < STALL_CHANCE else self.act())
         try:
             await asyncio.shield(inside)
         finally:
             if not inside.done():
                 await asyncio.wait([inside])
             self._acting_inside = False
+
+    async def stall(self, point: str) -> None:
+        """The process sleeps through its lease, and the other one takes over what it held."""
+        others = [worker for worker in self.workers if not point.startswith(worker.process.name)] or self.workers
+        self.clock.advance(PACE.lease.total_seconds() + 1)
+        self.chain.mine()
+        for step in (others[0].settlement.chores, others[0].settlement.settle_round):
+            self.note("stalled past its lease")
+            await self.perform(partial(self._of, others[0], step))
 
     # --- what can happen ----------------------------------------------------------------------------------------------
 
@@ -142,7 +154,7 @@ class World:
             if not _is_crash(error):
                 raise
             done = "crashed"
-        self.note(action.__name__, "" if done is None else done)
+        self.note(getattr(action, "__name__", "step"), "" if done is None else done)
 
     async def activate(self, consumers: Sequence[ConsumerId]) -> None:
         """Allowances that were granted long ago."""
@@ -154,9 +166,15 @@ class World:
             keys = [(consumer, asset) for consumer in consumers for asset in ASSETS]
             await custody.mark_activated(tx, Rail.TEMPO, keys)
 
-    async def pay(self) -> str:
-        sender, recipient = self.chance.sample(self.consumers, 2)
-        asset = self.chance.choice(ASSETS)
+    async def pay(self) -> None:
+        """One to three payments in a row, often by the same consumer."""
+        for _ in range(self.chance.randint(1, 3)):
+            self.note("pay", await self._pay_once())
+
+    async def _pay_once(self) -> str:
+        [sender] = self.chance.choices(self.consumers, SENDERS)
+        recipient = self.chance.choice([consumer for consumer in self.consumers if consumer != sender])
+        [asset] = self.chance.choices(ASSETS, [3, 1])
         available = await self.house.available(sender, asset)
         micros = self.chance.choice([UNIT, 3 * UNIT, max(1, available - 100), max(1, available // 2)])
         command = payment(self.house.entropy, sender, recipient, micros, asset=asset)
