@@ -70,7 +70,7 @@ async def claim(
     return Claim([[claimed[item.item_id] for item in group] for group in groups], look.unactivated, look.next_queue)
 
 
-_FIRST_PART = 32
+_FIRST_PART = 64
 
 
 class _Look:
