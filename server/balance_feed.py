@@ -31,6 +31,8 @@ log = structlog.get_logger()
 REREAD_SECONDS = 3.0
 PAUSE_SECONDS = 1.0
 BETWEEN_MESSAGES_SECONDS = 0.005
+# Nobody watches in any process. Whoever comes first meanwhile waits so long for others' first change, and no longer.
+UNHEARD_SECONDS = 0.1
 READ_CHUNK = 1_000
 # More changed balances than this between two messages are not told; the comparison of versions finds them.
 UNPUBLISHED_LIMIT = 10_000
@@ -205,13 +207,15 @@ class BalanceFeed:
             await self._publish.wait()
             self._publish.clear()
             consumers, self._unpublished = self._unpublished, set()
+            # The first commit is told at once; of many, several share a message, which every process has to read.
+            pause = BETWEEN_MESSAGES_SECONDS
             try:
-                await self._hints.publish(consumers)
+                if not await self._hints.publish(consumers):
+                    pause = UNHEARD_SECONDS
             except HintsUnavailable as error:
                 log.warning("balance_feed.hints_not_sent", consumers=len(consumers), error=str(error))
-                await self._clock.sleep(PAUSE_SECONDS)
-            # The first commit is told at once; of many, several share a message, which every process has to read.
-            await self._clock.sleep(BETWEEN_MESSAGES_SECONDS)
+                pause = PAUSE_SECONDS
+            await self._clock.sleep(pause)
 
     async def _listen_loop(self) -> None:
         while True:

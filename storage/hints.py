@@ -37,11 +37,12 @@ class BalanceHints:
         """Whether there is a cache at all."""
         return self._client is not None
 
-    async def publish(self, consumers: Collection[UUID]) -> None:
-        """One message for all of them."""
+    async def publish(self, consumers: Collection[UUID]) -> bool:
+        """One message for all of them; whether anybody hears it."""
         assert self._client is not None
         with _reaching():
-            await self._client.publish(_CHANNEL, self._origin + b"".join(consumer.bytes for consumer in consumers))
+            heard = await self._client.publish(_CHANNEL, self._origin + b"".join(one.bytes for one in consumers))
+        return int(heard) > 0
 
     @asynccontextmanager
     async def subscribed(self) -> AsyncIterator[AsyncGenerator[list[UUID]]]:
