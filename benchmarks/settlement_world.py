@@ -11,20 +11,11 @@ from dataclasses import dataclass, field
 from sqlalchemy import insert
 
 from domain.clock import SystemClock, SystemEntropy
+from domain.commands import Command, NewItem, Request
 from domain.identity import FEE_PAYER, OPERATOR, ConsumerId, ItemId, TransactionId, body_hash, request_key
-from domain.ledger import (
-    AccountKind,
-    Applied,
-    Command,
-    NewItem,
-    Posting,
-    Request,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
+from domain.ledger_state import Applied
 from domain.money import MICROS_PER_UNIT, Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 from domain.settlement import Rail
 from providers.base import Party, Preparation
 from providers.tempo import TempoConfig, TempoRail, connect, contracts

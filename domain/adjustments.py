@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from domain.commands import NewItem
 from domain.errors import FieldViolation, SettlementNotRetryable, ValidationFailed
 from domain.identity import OUTSIDE, HolderId, ItemId, TransactionId, is_consumer
-from domain.ledger import Account, AccountKind, NewItem, Posting, Transaction, TransactionKind
 from domain.money import Money
+from domain.postings import Account, AccountKind, Posting, Transaction, TransactionKind
 from domain.settlement import FINAL, Candidate, ItemState
 
 LASTS = timedelta(days=7)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from domain.commands import EXPIRED, RecordKind, RecordTransition
 from domain.errors import (
     FieldViolation,
     NotThePayer,
@@ -19,7 +20,6 @@ from domain.errors import (
     ValidationFailed,
 )
 from domain.identity import ConsumerId, TransactionId
-from domain.ledger import EXPIRED, RecordKind, RecordTransition
 from domain.money import Money
 
 LASTS = timedelta(days=7)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from domain.commands import Refund
 from domain.errors import FieldViolation, NotRefundable, RefundTooLarge, TransactionNotFound, ValidationFailed
 from domain.identity import ConsumerId
-from domain.ledger import Refund, Transaction, TransactionKind
 from domain.money import Money
+from domain.postings import Transaction, TransactionKind
 
 REFUNDABLE = frozenset({TransactionKind.TRANSFER, TransactionKind.BATCH_TRANSFER})
 

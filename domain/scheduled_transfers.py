@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from domain.commands import RecordKind, RecordTransition, Request
 from domain.identity import ConsumerId, TransactionId, body_hash, request_key
-from domain.ledger import RecordKind, RecordTransition, Request
 from domain.money import Money
 
 CALLER = "worker:schedules"

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from domain.clock import Entropy
+from domain.commands import EXPIRED, Command, NewItem, RecordKind, RecordTransition, Request
 from domain.errors import (
     FieldViolation,
     NoLiquidity,
@@ -31,21 +32,8 @@ from domain.errors import (
     ValidationFailed,
 )
 from domain.identity import OPERATOR, ConsumerId, HolderId, ItemId, TransactionId
-from domain.ledger import (
-    EXPIRED,
-    AccountKind,
-    Command,
-    NewItem,
-    Posting,
-    RecordKind,
-    RecordTransition,
-    Request,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
 from domain.money import MICROS_PER_UNIT, Asset, Money
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 
 
 class QuoteState(StrEnum):

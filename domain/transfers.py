@@ -11,17 +11,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from domain.clock import Entropy
+from domain.commands import NewItem
 from domain.identity import ConsumerId, ItemId, TransactionId
-from domain.ledger import (
-    AccountKind,
-    NewItem,
-    Posting,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
 from domain.money import Money
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 
 
 class OriginKind(StrEnum):

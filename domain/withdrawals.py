@@ -12,20 +12,10 @@ from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
+from domain.commands import LimitReturn, RecordKind, RecordTransition
 from domain.identity import ConsumerId, ItemId, TransactionId
-from domain.ledger import (
-    AccountKind,
-    LimitReturn,
-    Posting,
-    RecordKind,
-    RecordTransition,
-    Transaction,
-    TransactionKind,
-    available,
-    held,
-    operator_account,
-)
 from domain.money import Money
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, held, operator_account
 from domain.routing import RouteDecision
 from domain.settlement import Rail
 

@@ -17,9 +17,9 @@ from uuid import UUID
 import structlog
 
 from domain.clock import Clock
+from domain.commands import BalanceKey
 from domain.errors import ConsumerNotFound, DatabaseUnavailable
 from domain.identity import ConsumerId
-from domain.ledger import BalanceKey
 from domain.money import Asset
 from storage import balances
 from storage.balances import BalanceReading

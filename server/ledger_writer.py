@@ -21,9 +21,11 @@ from uuid import UUID
 import structlog
 
 from domain.clock import Clock, Entropy
+from domain.commands import BalanceKey, Command
 from domain.errors import DatabaseUnavailable, DeadlinePassed, Overloaded
 from domain.identity import OPERATOR
-from domain.ledger import BalanceKey, Command, Outcome, Refused, decide
+from domain.ledger import decide
+from domain.ledger_state import Outcome, Refused
 from storage import ledger
 from storage.committer import (
     STATEMENT_STOPPED,

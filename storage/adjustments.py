@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select
 
 from domain.adjustments import Adjustment, AdjustmentState
-from domain.ledger import Account, AccountKind
 from domain.money import Asset, Money
+from domain.postings import Account, AccountKind
 from storage.database import Tx
 from storage.schema import adjustments
 

@@ -18,7 +18,7 @@ from sqlalchemy import CTE, ColumnElement, Select, and_, false, func, insert, or
 from domain.audit import AuditFact, Role
 from domain.clock import uuid7_from
 from domain.identity import is_consumer
-from domain.ledger import TransactionKind
+from domain.postings import TransactionKind
 from storage.database import Tx
 from storage.schema import audit_chain, audit_chain_heads, audit_log, transactions
 

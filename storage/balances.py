@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Select, cast, func, select
 
-from domain.ledger import BalanceKey
+from domain.commands import BalanceKey
 from domain.money import Asset
 from domain.settlement import FINAL
 from storage.arrays import columns_of, given_rows

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from domain.ledger import NewRecord, RecordKind
+from domain.commands import NewRecord, RecordKind
 from domain.money import Asset, Money
 from storage import transactions
 from storage.database import Tx

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from domain.commands import NewRecord, RecordKind
 from domain.identity import ConsumerId
-from domain.ledger import NewRecord, RecordKind
 from domain.money import Asset, Money
 from domain.routing import RouteDecision, decision_facts, stored_decision
 from storage.database import Tx

@@ -10,8 +10,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Column, select, true, tuple_
 
 from domain.identity import ItemId
-from domain.ledger import TransactionKind
 from domain.money import MAX_MICROS, Asset
+from domain.postings import TransactionKind
 from domain.settlement import ItemState
 from domain.streams import as_told
 from storage.arrays import columns_of, given_rows

@@ -16,8 +16,8 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Select, and_, bindparam, case, func, literal, select, true
 
-from domain.ledger import TransactionKind
 from domain.money import Asset
+from domain.postings import TransactionKind
 from domain.withdrawals import WithdrawalState
 from storage.arrays import columns_of, given_rows
 from storage.database import Tx

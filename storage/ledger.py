@@ -32,21 +32,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from domain.clock import Entropy
+from domain.commands import Command, CustodyKey, RecordKind, Request
 from domain.errors import stored_error
-from domain.ledger import (
-    Applied,
-    Balance,
-    Command,
-    CustodyKey,
-    ItemRow,
-    LedgerState,
-    Outcome,
-    RecordKind,
-    Request,
-    StoredRequest,
-    Wallet,
-    Writes,
-)
+from domain.ledger_state import Applied, Balance, ItemRow, LedgerState, Outcome, StoredRequest, Wallet, Writes
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
 from storage import audit

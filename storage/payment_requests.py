@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select, union_all, update
 
+from domain.commands import NewRecord, RecordKind
 from domain.identity import ConsumerId, TransactionId
-from domain.ledger import NewRecord, RecordKind
 from domain.money import Asset, Money
 from domain.payment_requests import PaymentRequest, PaymentRequestState, Side
 from storage.database import Tx

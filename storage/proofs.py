@@ -16,8 +16,8 @@ from sqlalchemy import BigInteger, Select, Subquery, cast, func, insert, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.identity import FEE_PAYER, OPERATOR, HolderId
-from domain.ledger import AccountKind
 from domain.money import Asset
+from domain.postings import AccountKind
 from domain.settlement import FINAL
 from storage.database import Tx
 from storage.schema import (

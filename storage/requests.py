@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import literal, select
 
-from domain.ledger import Request
+from domain.commands import Request
 from storage.database import Tx
 from storage.schema import requests
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import BindParameter, Select, bindparam, case, insert, select, true, update
 
+from domain.commands import NewRecord, RecordKind
 from domain.identity import ConsumerId
-from domain.ledger import NewRecord, RecordKind
 from domain.money import Asset, Money
 from domain.scheduled_transfers import Run, RunState, ScheduledTransfer, ScheduleState
 from storage.database import Tx

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Select, bindparam, cast, delete, func, insert
 
 from domain.errors import QuoteNotFound
 from domain.identity import OPERATOR, ConsumerId, TransactionId
-from domain.ledger import Applied
+from domain.ledger_state import Applied
 from domain.money import Asset, Money
 from domain.settlement import Rail
 from domain.swaps import Exposure, PriceSource, QuoteState, SwapQuote

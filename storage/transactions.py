@@ -14,10 +14,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select, true
 
+from domain.commands import Command, NewItem
 from domain.errors import TransactionNotFound
 from domain.identity import ItemId, TransactionId
-from domain.ledger import Command, NewItem, Transaction, TransactionKind
 from domain.money import Asset, Money
+from domain.postings import Transaction, TransactionKind
 from domain.pricing import share
 from domain.settlement import ItemState
 from domain.swaps import SwapQuote

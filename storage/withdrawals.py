@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from domain.commands import NewRecord, RecordKind
 from domain.identity import ConsumerId, ItemId, TransactionId
-from domain.ledger import NewRecord, RecordKind
 from domain.money import Asset, Money
 from domain.routing import decision_facts, stored_decision
 from domain.withdrawals import Withdrawal, WithdrawalState

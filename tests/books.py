@@ -13,24 +13,11 @@ from uuid import UUID
 from sqlalchemy import insert, select, text
 
 from domain.clock import SystemClock, SystemEntropy
+from domain.commands import BalanceKey, Command, CustodyChange, NewItem, Request
 from domain.identity import ConsumerId, ItemId, TransactionId, body_hash, request_key
-from domain.ledger import (
-    AccountKind,
-    Applied,
-    BalanceKey,
-    Command,
-    CustodyChange,
-    NewItem,
-    Outcome,
-    Posting,
-    Refused,
-    Request,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
+from domain.ledger_state import Applied, Outcome, Refused
 from domain.money import Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 from domain.settlement import Rail
 from server.ledger_writer import LedgerWriter
 from storage import balances, proofs

@@ -10,8 +10,8 @@ from domain.audit import Actor
 from domain.clock import Clock
 from domain.errors import ConsumerNotFound
 from domain.identity import ItemId, is_consumer
-from domain.ledger import Account, AccountKind, available, operator_account
 from domain.money import Asset, Money
+from domain.postings import Account, AccountKind, available, operator_account
 from monay.wallet.v1 import operations_service_pb2 as pb
 from server.api.access import Call
 from server.api.convert import money, timestamp

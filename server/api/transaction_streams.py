@@ -14,8 +14,8 @@ from uuid import UUID
 
 from domain.clock import Clock
 from domain.identity import ConsumerId
-from domain.ledger import TransactionKind
 from domain.money import Asset
+from domain.postings import TransactionKind
 from domain.streams import ItemStates, Mark, StreamPosition, as_told
 from monay.wallet.v1 import transaction_pb2 as pb
 from monay.wallet.v1.money_pb2 import Heartbeat

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from domain.errors import PageTokenInvalid, TransactionNotFound
 from domain.identity import ConsumerId
-from domain.ledger import Applied
-from domain.ledger import Transaction as Header
-from domain.ledger import TransactionKind as Kind
+from domain.ledger_state import Applied
 from domain.money import MAX_MICROS, Asset, Money
+from domain.postings import Transaction as Header
+from domain.postings import TransactionKind as Kind
 from domain.settlement import FINAL, ItemState, Rail
 from domain.streams import Mark, StreamPosition
 from domain.transfers import OriginKind, origin_of

@@ -19,21 +19,12 @@ from domain.adjustments import (
 )
 from domain.audit import Actor, AuditFact
 from domain.clock import Clock, Entropy
+from domain.commands import Command, ItemTransition, NewRecord, RecordKind, RecordTransition, Request
 from domain.errors import AdjustmentClosed, AdjustmentNotFound, SameOperator, SettlementNotFound, WalletError
 from domain.identity import OPERATOR, ItemId, TransactionId, body_hash, request_key
-from domain.ledger import (
-    Account,
-    Applied,
-    Command,
-    ItemTransition,
-    NewRecord,
-    Outcome,
-    RecordKind,
-    RecordTransition,
-    Refused,
-    Request,
-)
+from domain.ledger_state import Applied, Outcome, Refused
 from domain.money import Money
+from domain.postings import Account
 from domain.settlement import ItemState
 from server.ledger_writer import LedgerWriter
 from storage import adjustments, settlements

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from domain.bank_accounts import BankAccountState, BankDetails
 from domain.clock import Clock, Entropy
+from domain.commands import Command, NewRecord, RecordKind, Request
 from domain.errors import RailUnsupported, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Command, NewRecord, RecordKind, Refused, Request
+from domain.ledger_state import Refused
 from server.ledger_writer import LedgerWriter
 from storage.bank_accounts import BankAccount, BankAccounts
 from storage.database import Engine, reading

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, Request
 from domain.errors import BatchTooLarge, SelfTransfer, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Applied, Command, Outcome, Refused, Request, TransactionKind
+from domain.ledger_state import Applied, Outcome, Refused
 from domain.money import Asset, Money
+from domain.postings import TransactionKind
 from domain.pricing import FeeSchedule
 from domain.transfers import Booking, booking
 from server.ledger_writer import LedgerWriter

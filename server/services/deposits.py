@@ -11,9 +11,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, Request
 from domain.errors import ConsumerNotFound, ProviderUnavailable, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Command, Outcome, Refused, Request
+from domain.ledger_state import Outcome, Refused
 from domain.money import Asset, Money
 from domain.routing import Purpose, RouteDecision, RouteRequest, Speed
 from domain.settlement import Rail

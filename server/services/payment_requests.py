@@ -7,9 +7,10 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, Request
 from domain.errors import PaymentRequestClosed, PaymentRequestNotFound, SelfTransfer, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Command, Outcome, Refused, Request
+from domain.ledger_state import Outcome, Refused
 from domain.money import Money
 from domain.payment_requests import PaymentRequest, check_payer, expiry, paid
 from domain.pricing import FeeSchedule

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.clock import Entropy
+from domain.commands import Command, Refund, Request
 from domain.errors import NotRefundable, RecipientNotFound, StateConflict, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Command, Outcome, Refund, Refused, Request, Transaction, TransactionKind
+from domain.ledger_state import Outcome, Refused
 from domain.money import Money
+from domain.postings import Transaction, TransactionKind
 from domain.refunds import check_refundable, refund_of
 from domain.transfers import booking
 from server.ledger_writer import LedgerWriter

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, Request
 from domain.errors import (
     ScheduledTransferCompleted,
     ScheduledTransferNotFound,
@@ -15,7 +16,7 @@ from domain.errors import (
     WalletError,
 )
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Command, Outcome, Refused, Request
+from domain.ledger_state import Outcome, Refused
 from domain.money import Money
 from domain.scheduled_transfers import ScheduledTransfer, ScheduleState
 from server.ledger_writer import LedgerWriter

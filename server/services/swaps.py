@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, Request
 from domain.errors import FieldViolation, StateConflict, ValidationFailed, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Applied, Command, Outcome, Refused, Request
+from domain.ledger_state import Applied, Outcome, Refused
 from domain.money import Asset, Money
 from domain.swaps import (
     QuoteState,

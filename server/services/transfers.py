@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.clock import Entropy
+from domain.commands import Command, Request
 from domain.errors import SelfTransfer, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Applied, Command, Outcome, Refused, Request
+from domain.ledger_state import Applied, Outcome, Refused
 from domain.money import Money
 from domain.pricing import FeeSchedule
 from domain.transfers import booking

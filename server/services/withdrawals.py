@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, NewItem, Request
 from domain.errors import ProviderUnavailable, WalletError
 from domain.identity import OUTSIDE, ConsumerId, ItemId, TransactionId, body_hash, request_key
-from domain.ledger import Applied, Command, NewItem, Outcome, Refused, Request, Transaction, TransactionKind
+from domain.ledger_state import Applied, Outcome, Refused
 from domain.money import Money
+from domain.postings import Transaction, TransactionKind
 from domain.pricing import FeeSchedule
 from domain.routing import Purpose, RouteDecision, RouteRequest, Speed
 from domain.settlement import Rail

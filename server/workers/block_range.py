@@ -12,9 +12,7 @@ from datetime import datetime
 
 from domain.chain_events import Expected, Meaning, Transfer, meaning
 from domain.clock import Entropy
-from domain.identity import OPERATOR, AttemptId, HolderId, ItemId, TransactionId, is_consumer
-from domain.ledger import (
-    AccountKind,
+from domain.commands import (
     AttemptOutcome,
     Break,
     Command,
@@ -22,14 +20,11 @@ from domain.ledger import (
     CursorMove,
     CustodyChange,
     ItemTransition,
-    Posting,
     RecordTransition,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
 )
+from domain.identity import OPERATOR, AttemptId, HolderId, ItemId, TransactionId, is_consumer
 from domain.money import Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 from domain.settlement import IN_FLIGHT, AttemptState, ItemState, Rail, retry_after
 from domain.withdrawals import Withdrawal, posted
 from providers.base import Block, FeeLog, Receipt, TransferLog

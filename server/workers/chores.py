@@ -8,8 +8,8 @@ import hashlib
 import structlog
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, FeeSweep, NewItem, Request
 from domain.identity import OPERATOR, ItemId, request_key
-from domain.ledger import Command, FeeSweep, NewItem, Request
 from providers.base import Signer
 from server.ledger_writer import LedgerWriter
 from server.workers.settlement import CHAIN

@@ -10,18 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from domain.clock import Entropy
+from domain.commands import Command, CursorMove, CustodyChange
 from domain.identity import HolderId, TransactionId
-from domain.ledger import (
-    AccountKind,
-    Command,
-    CursorMove,
-    CustodyChange,
-    Posting,
-    Transaction,
-    TransactionKind,
-    operator_account,
-)
 from domain.money import Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, operator_account
 from domain.settlement import Rail
 from providers.base import Block, ChainReader
 from storage.cursors import Cursor

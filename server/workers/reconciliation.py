@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from domain.clock import Clock, Entropy
-from domain.ledger import Break, Command
+from domain.commands import Break, Command
 from domain.money import Asset
 from providers.base import ChainReader, ProviderUnavailable
 from server.ledger_writer import LedgerWriter

@@ -15,9 +15,9 @@ from uuid import UUID
 import structlog
 
 from domain.clock import Clock, Entropy
+from domain.commands import Break, Command, CustodyChange, ItemTransition, NewItem
 from domain.errors import Overloaded
 from domain.identity import OPERATOR, HolderId, ItemId, TransactionId, is_consumer
-from domain.ledger import Break, Command, CustodyChange, ItemTransition, NewItem
 from domain.settlement import ItemState, QueueKey, Rail, retry_after
 from domain.withdrawals import Withdrawal, released
 from providers.base import Preparation, Refusal, RefusalReason, Retryable, SigningRefused

@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command
 from domain.errors import DatabaseUnavailable, DeadlinePassed, Overloaded, RateTooOld, StateConflict, WalletError
-from domain.ledger import Applied, Command, Outcome, Refused
+from domain.ledger_state import Applied, Outcome, Refused
 from domain.pricing import FeeSchedule
 from domain.scheduled_transfers import CALLER, Run, ScheduledTransfer
 from domain.transfers import Origin, OriginKind, booking

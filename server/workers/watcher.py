@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import structlog
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command
 from domain.errors import Overloaded, StateConflict
 from domain.identity import OUTSIDE
-from domain.ledger import Applied, Command
+from domain.ledger_state import Applied
 from domain.settlement import Rail
 from providers.base import Block, ChainChanged, ChainReader, Head, ProviderUnavailable, Receipt
 from server.ledger_writer import LedgerWriter

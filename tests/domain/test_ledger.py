@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.commands import Command, CursorMove, FeeSweep, ItemTransition, NewItem, Request
 from domain.errors import (
     BalanceOverflow,
     ConsumerFrozen,
@@ -20,32 +21,11 @@ from domain.errors import (
     WalletError,
 )
 from domain.identity import ItemId, TransactionId
-from domain.ledger import (
-    AccountKind,
-    Applied,
-    Balance,
-    Command,
-    CursorMove,
-    FeeSweep,
-    ItemRow,
-    ItemTransition,
-    LedgerState,
-    NewItem,
-    Outcome,
-    Posting,
-    Refused,
-    Request,
-    Transaction,
-    TransactionKind,
-    Wallet,
-    Writes,
-    available,
-    decide,
-    held,
-    operator_account,
-)
+from domain.ledger import decide
+from domain.ledger_state import Applied, Balance, ItemRow, LedgerState, Outcome, Refused, Wallet, Writes
 from domain.limits import DAILY_LIMIT_MICROS
 from domain.money import MAX_MICROS, Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, held, operator_account
 from domain.settlement import ItemState
 
 NOW = datetime(2027, 3, 10, 12, tzinfo=UTC)

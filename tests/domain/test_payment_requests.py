@@ -8,9 +8,11 @@ from uuid import UUID
 
 import pytest
 
+from domain.commands import Command, RecordKind
 from domain.errors import NotThePayer, PaymentRequestClosed, PaymentRequestNotFound, StateConflict, ValidationFailed
 from domain.identity import ConsumerId, TransactionId
-from domain.ledger import Applied, Command, LedgerState, Outcome, RecordKind, Refused, decide
+from domain.ledger import decide
+from domain.ledger_state import Applied, LedgerState, Outcome, Refused
 from domain.money import Asset, Money
 from domain.payment_requests import PaymentRequest, PaymentRequestState, check_payer, expiry, paid
 

@@ -9,23 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.commands import Command, Refund
 from domain.errors import NotRefundable, RefundTooLarge, StateConflict, TransactionNotFound, ValidationFailed
 from domain.identity import ConsumerId, TransactionId
-from domain.ledger import (
-    Applied,
-    Balance,
-    Command,
-    LedgerState,
-    Posting,
-    Refund,
-    Refused,
-    Transaction,
-    TransactionKind,
-    Wallet,
-    available,
-    decide,
-)
+from domain.ledger import decide
+from domain.ledger_state import Applied, Balance, LedgerState, Refused, Wallet
 from domain.money import Asset, Money
+from domain.postings import Posting, Transaction, TransactionKind, available
 from domain.refunds import check_refundable, refund_of
 
 NOW = datetime(2027, 3, 10, 12, tzinfo=UTC)

@@ -8,10 +8,11 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.commands import LimitReturn
 from domain.destinations import RefusedCause, refused_cause
 from domain.identity import ConsumerId, TransactionId
-from domain.ledger import AccountKind, LimitReturn, Posting, TransactionKind
 from domain.money import Asset, Money
+from domain.postings import AccountKind, Posting, TransactionKind
 from domain.routing import RouteDecision
 from domain.settlement import Rail
 from domain.withdrawals import EXTERNAL, Withdrawal, WithdrawalState, hold_posting, posted, released

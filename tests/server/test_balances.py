@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 
+from domain.commands import Command, CustodyChange, ItemTransition
 from domain.identity import ItemId, TransactionId
-from domain.ledger import Command, CustodyChange, ItemTransition, Posting, Transaction, TransactionKind, available, held
 from domain.money import Asset
+from domain.postings import Posting, Transaction, TransactionKind, available, held
 from domain.settlement import ItemState, Rail
 from monay.wallet.v1.money_pb2 import GetBalanceRequest
 from sandbox.postgres import Postgres

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from domain.commands import Command, CustodyChange, ItemTransition
 from domain.identity import ItemId
-from domain.ledger import Command, CustodyChange, ItemTransition
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
 from monay.wallet.v1 import transaction_pb2 as pb

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from domain.commands import Command, LimitReturn
 from domain.errors import (
     ConsumerFrozen,
     DatabaseUnavailable,
@@ -24,9 +25,10 @@ from domain.errors import (
     RecipientNotFound,
 )
 from domain.identity import ConsumerId
-from domain.ledger import Applied, Command, LimitReturn, Posting, Refused, available
+from domain.ledger_state import Applied, Refused
 from domain.limits import DAILY_LIMIT_MICROS
 from domain.money import Asset
+from domain.postings import Posting, available
 from sandbox.component import free_port
 from tests.books import CLOCK, DOLLAR, ENTROPY, FEE, Books, audit, books_of, deposit, new_request, payment
 

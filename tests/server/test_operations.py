@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from domain.commands import Command, CustodyChange, ItemTransition
 from domain.identity import OPERATOR, ItemId
-from domain.ledger import Command, CustodyChange, ItemTransition
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
 from monay.wallet.v1 import consumer_pb2 as pb

@@ -11,8 +11,9 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from domain.commands import Command
 from domain.identity import ConsumerId
-from domain.ledger import Command, Outcome
+from domain.ledger_state import Outcome
 from monay.wallet.v1 import transaction_pb2
 from monay.wallet.v1.consumer_pb2 import GetLimitsRequest
 from monay.wallet.v1.money_pb2 import Money

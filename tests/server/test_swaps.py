@@ -12,18 +12,10 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from domain.commands import Command, CustodyChange, Request
 from domain.identity import OPERATOR, TransactionId, body_hash, request_key
-from domain.ledger import (
-    AccountKind,
-    Command,
-    CustodyChange,
-    Posting,
-    Request,
-    Transaction,
-    TransactionKind,
-    operator_account,
-)
 from domain.money import Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, operator_account
 from domain.settlement import Rail
 from domain.swaps import Ladder, Rung
 from monay.wallet.v1 import transaction_pb2

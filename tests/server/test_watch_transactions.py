@@ -16,19 +16,10 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from domain.commands import Command, CustodyChange, ItemTransition
 from domain.identity import ConsumerId, TransactionId
-from domain.ledger import (
-    AccountKind,
-    Command,
-    CustodyChange,
-    ItemTransition,
-    Posting,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
 from domain.money import Asset, Money
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 from domain.routing import RouteDecision, RouteReason
 from domain.settlement import ItemState, Rail
 from domain.withdrawals import Withdrawal, WithdrawalState, hold_posting, posted, released

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from domain.commands import Command, ItemTransition
 from domain.identity import ConsumerId, ItemId
-from domain.ledger import Applied, Command, ItemTransition
+from domain.ledger_state import Applied
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
 from providers.base import Holding, ProviderUnavailable, RefusalReason

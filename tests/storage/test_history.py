@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import insert
 
 from domain.clock import SystemClock, SystemEntropy
-from domain.ledger import TransactionKind
 from domain.money import Asset
+from domain.postings import TransactionKind
 from storage import history
 from storage.database import Engine, Tx, create_engine, reading
 from storage.history import Filters, Line, Place

@@ -8,8 +8,9 @@ from uuid import UUID
 
 import psycopg
 
+from domain.commands import Command
 from domain.errors import ConsumerFrozen, IdempotencyKeyReused, LimitExceeded
-from domain.ledger import Applied, Command, Refused
+from domain.ledger_state import Applied, Refused
 from domain.limits import DAILY_LIMIT_MICROS
 from domain.money import Asset
 from storage import balances, committer, ledger

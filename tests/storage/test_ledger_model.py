@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from domain.ledger import Applied, Command, LimitReturn, Outcome, Request
+from domain.commands import Command, LimitReturn, Request
+from domain.ledger_state import Applied, Outcome
 from domain.money import Asset
 from storage import balances
 from storage.database import reading

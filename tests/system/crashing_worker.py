@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from domain.ledger import Command
+from domain.commands import Command
 from providers.tempo.keys import LocalSigner
 from providers.tempo.provider import TempoProvider
 from server.main import main

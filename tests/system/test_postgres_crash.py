@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from domain.errors import DatabaseUnavailable
-from domain.ledger import Applied
+from domain.ledger_state import Applied
 from sandbox.component import free_port
 from sandbox.postgres import Postgres
 from tests.books import DOLLAR, Books, audit, books_of, payment

@@ -16,21 +16,12 @@ from uuid import UUID
 from sqlalchemy import insert, select, text
 
 from domain.clock import Clock, Entropy
+from domain.commands import Command, NewItem, Request
 from domain.errors import WalletError
 from domain.identity import FEE_PAYER, OPERATOR, ConsumerId, ItemId, TransactionId, body_hash, request_key
-from domain.ledger import (
-    AccountKind,
-    Applied,
-    Command,
-    NewItem,
-    Posting,
-    Request,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
+from domain.ledger_state import Applied
 from domain.money import Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 from domain.settlement import ItemState, Rail
 from providers.base import ChainReader, Faucet, SettlementProvider, Signer
 from server.ledger_writer import LedgerWriter

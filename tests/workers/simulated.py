@@ -9,19 +9,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from domain.commands import Command, NewItem
 from domain.identity import OPERATOR, ConsumerId, ItemId, TransactionId
-from domain.ledger import (
-    AccountKind,
-    Applied,
-    Command,
-    NewItem,
-    Posting,
-    Transaction,
-    TransactionKind,
-    available,
-    operator_account,
-)
+from domain.ledger_state import Applied
 from domain.money import Asset
+from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 from domain.settlement import Rail
 from providers.base import Holding, Movement, Preparation, Retryable, TransferLog, memo_of
 from providers.simulated import SimulatedChain, SimulatedConfig, SimulatedRail, connect

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.identity import ConsumerId
-from domain.ledger import Applied
+from domain.ledger_state import Applied
 from domain.money import Asset, Money
 from domain.pricing import FeeSchedule
 from server.services.batch_transfers import BatchItem, BatchOrder, BatchTransferred, BatchTransferService

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from domain.clock import SystemClock, SystemEntropy
+from domain.commands import Command
 from domain.identity import FEE_PAYER, OPERATOR, AttemptId, HolderId, ItemId
-from domain.ledger import AccountKind, Command, available
 from domain.money import Asset
+from domain.postings import AccountKind, available
 from domain.settlement import AttemptState, Candidate, ItemState, Rail
 from providers.base import Block, FeeLog, Receipt, TransferLog, memo_of
 from server.workers.block_range import BlockRange, Known

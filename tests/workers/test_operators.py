@@ -11,8 +11,8 @@ import pytest
 from domain.audit import Actor, Role
 from domain.errors import SettlementNotRetryable
 from domain.identity import OPERATOR, ConsumerId, ItemId
-from domain.ledger import Account, AccountKind, available, operator_account
 from domain.money import Asset, Money
+from domain.postings import Account, AccountKind, available, operator_account
 from domain.settlement import ItemState
 from server.services.acts import Acts
 from server.services.adjustments import Adjusted, AdjustmentService, Proposal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from domain.commands import Command, ItemTransition
 from domain.identity import OPERATOR, ConsumerId
-from domain.ledger import Command, ItemTransition
 from domain.money import Asset
 from domain.settlement import ItemState
 from providers.base import Holding

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
+from domain.commands import Command, Request
 from domain.identity import ConsumerId, body_hash, request_key
-from domain.ledger import Command, Request
 from domain.money import Asset, Money
 from domain.pricing import FeeSchedule
 from domain.scheduled_transfers import Run, ScheduledTransfer, ScheduleState

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from domain.identity import FEE_PAYER, OPERATOR, ConsumerId
-from domain.ledger import AccountKind
 from domain.money import Asset
+from domain.postings import AccountKind
 from domain.settlement import ItemState
 from storage import addresses, proofs
 from tests.workers.house import UNIT

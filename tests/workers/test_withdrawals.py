@@ -12,8 +12,8 @@ import pytest
 
 from domain.errors import InsufficientFunds
 from domain.identity import ConsumerId
-from domain.ledger import AccountKind
 from domain.money import Asset, Money
+from domain.postings import AccountKind
 from domain.pricing import FeeSchedule
 from domain.routing import RoutingPolicy
 from domain.settlement import ItemState
