@@ -13,12 +13,19 @@ from domain.errors import ConsumerFrozen, IdempotencyKeyReused, LimitExceeded
 from domain.ledger_state import Applied, Refused
 from domain.limits import DAILY_LIMIT_MICROS
 from domain.money import Asset
-from storage import balances, committer, ledger
+from storage import balances, committer
 from storage.database import reading
+from storage.ledger import reads, writes
+from storage.ledger.statements import Statement
 from tests.books import DOLLAR, FEE, Books, deposit, new_request, payment
 from tests.plans import explained
 
-STATEMENTS = {name: value._text for name, value in vars(ledger).items() if isinstance(value, ledger._Statement)}
+STATEMENTS = {
+    name: value._text
+    for module in (reads, writes)
+    for name, value in vars(module).items()
+    if isinstance(value, Statement)
+}
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
