@@ -690,6 +690,62 @@ dex_ladders = Table(
     comment="What the exchange of the chain gives for amounts of several sizes, as a worker last read it.",
 )
 
+# --- Circle ---------------------------------------------------------------------------------------------------------
+
+circle_wallets = Table(
+    "circle_wallets",
+    metadata,
+    Column("reference", Text, primary_key=True),
+    _required("address", Text),
+    _required("chain", Text),
+    _required("own", Boolean),
+    _optional("holder_id", Uuid),
+    _required("labelled", Boolean, server_default=text("false")),
+    _time("created_at"),
+    _time("assigned_at", required=False),
+    UniqueConstraint("chain", "address"),
+    UniqueConstraint("chain", "holder_id"),
+    CheckConstraint("(holder_id IS NULL) = (assigned_at IS NULL)", name="assigned"),
+    Index("circle_wallets_free_idx", "chain", "reference", postgresql_where=text("holder_id IS NULL")),
+    comment="Wallets that Circle keeps for us: a pool made ahead, and those that have their holder.",
+)
+
+circle_wallet_orders = Table(
+    "circle_wallet_orders",
+    metadata,
+    Column("key", Uuid, primary_key=True),
+    _required("chain", Text),
+    _required("own", Boolean),
+    _required("count", Integer),
+    _required("state", Text),
+    _time("created_at"),
+    CheckConstraint("count > 0", name="count"),
+    CheckConstraint("state IN ('OPEN', 'DONE')", name="state"),
+    Index("circle_wallet_orders_open_idx", "chain", "own", unique=True, postgresql_where=text("state = 'OPEN'")),
+    comment="Orders of new wallets, kept before they are sent, so that an answer that was lost is asked for again.",
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _required("source", Text),
+    _required("subject", Text),
+    _required("reference", Text),
+    _required("state", Text),
+    _required("tries", Integer, server_default=text("0")),
+    _required("reason", Text, server_default=text("''")),
+    _time("occurred_at"),
+    _time("received_at"),
+    _time("due_at"),
+    _time("finished_at", required=False),
+    CheckConstraint("state IN ('WAITING', 'UNMATCHED', 'DONE', 'IGNORED', 'GIVEN_UP')", name="state"),
+    CheckConstraint("(state IN ('WAITING', 'UNMATCHED')) = (finished_at IS NULL)", name="finished"),
+    Index("inbox_due_idx", "due_at", "id", postgresql_where=text("state IN ('WAITING', 'UNMATCHED')")),
+    Index(None, "subject", "reference"),
+    comment="Events received from providers, each once: what they are about, and whether that was looked at since.",
+)
+
 # --- operations -----------------------------------------------------------------------------------------------------
 
 adjustments = Table(
