@@ -131,17 +131,20 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IncomingTransfer:
-    """Something that arrived in a wallet, or left it, by an order that is not ours as far as its id says."""
+class WalletTransfer:
+    """Something that arrived in a wallet of ours or left it, whoever ordered it. `item_id` is set if it was us."""
 
     reference: str
     state: OrderState
+    incoming: bool
     wallet_reference: str
     amount: Money | None
+    """None where it is no asset of ours, or not a whole number of micros."""
     source_address: str
     destination_address: str
     transaction_hash: str | None
     item_id: UUID | None
+    created_at: datetime
 
 
 class Availability(Protocol):
@@ -160,6 +163,11 @@ class TransferRail(Availability, Protocol):
 
     @property
     def rail(self) -> str: ...
+
+    @property
+    def chain(self) -> str:
+        """The chain that the wallets are on; a holder has one wallet on each."""
+        ...
 
     @property
     def assets(self) -> frozenset[Asset]: ...
@@ -186,8 +194,12 @@ class TransferRail(Availability, Protocol):
         """How the order stands, by the custodian's id for it or else found by item id."""
         ...
 
-    async def transfer(self, reference: str) -> IncomingTransfer | None:
+    async def transfer(self, reference: str) -> WalletTransfer | None:
         """A transfer by the custodian's id, whoever ordered it. None: there is none."""
+        ...
+
+    async def transfers(self, *, since: datetime, until: datetime) -> Sequence[WalletTransfer]:
+        """All transfers created in that time, in and out, the oldest first."""
         ...
 
     async def positions(self, wallet: CustodyWallet) -> Mapping[Asset, int]:
