@@ -324,6 +324,17 @@ class Overloaded(WalletError):
 
 
 @dataclass(eq=False)
+class RateLimited(WalletError):
+    """Too many calls within a minute; nothing was applied. Try again after the pause."""
+
+    reason = "RATE_LIMITED"
+    limit: int
+    remaining: int
+    reset_time: datetime
+    retry_after_ms: int
+
+
+@dataclass(eq=False)
 class DatabaseUnavailable(WalletError):
     """The ledger cannot be reached. Nothing is known to have been applied: ask again with the same request id."""
 
@@ -394,6 +405,20 @@ class CallerNotAllowed(WalletError):
 
     reason = "CALLER_NOT_ALLOWED"
     token_use: str
+
+
+@dataclass(eq=False)
+class AddressNotAllowed(WalletError):
+    """Calls from this network address are not served."""
+
+    reason = "ADDRESS_NOT_ALLOWED"
+
+
+@dataclass(eq=False)
+class CertificateRequired(WalletError):
+    """A service's token counts only together with the service's client certificate."""
+
+    reason = "CERTIFICATE_REQUIRED"
 
 
 @dataclass(eq=False)

@@ -22,6 +22,7 @@ from domain.clock import Clock, Entropy, SystemClock, SystemEntropy
 from domain.identity import FEE_PAYER, OPERATOR
 from domain.settlement import Rail
 from providers.health import ProviderHealth
+from server.api.access import CallerKind
 from server.api.adjustments import Adjustments
 from server.api.audit import Audit
 from server.api.balances import Balances
@@ -30,6 +31,7 @@ from server.api.batch_transfers import BatchTransfers
 from server.api.consumers import Consumers
 from server.api.deposits import Deposits
 from server.api.edge import Edge
+from server.api.gate import Gate
 from server.api.health import Health
 from server.api.kyc import Kyc
 from server.api.limits import Limits
@@ -40,6 +42,7 @@ from server.api.portfolios import Portfolios
 from server.api.preferences import PreferencesNoun
 from server.api.proofs import Proofs
 from server.api.providers import Providers
+from server.api.rate_limits import RateLimits
 from server.api.refunds import Refunds
 from server.api.sandbox import Sandbox
 from server.api.scheduled_transfers import ScheduledTransfers
@@ -56,6 +59,7 @@ from server.api.withdrawals import Withdrawals
 from server.balance_feed import BalanceFeed
 from server.http import HttpServer
 from server.ledger_writer import LedgerWriter
+from server.origins import Origins
 from server.process import Arguments, Part, StartRefused, keep_running, read_arguments, require_database, stop_event
 from server.services.acts import Acts
 from server.services.adjustments import AdjustmentService
@@ -106,6 +110,7 @@ from storage.cache import Cache
 from storage.consumers import Directory
 from storage.database import Engine, create_engine, writing
 from storage.hints import BalanceHints
+from storage.rate_counters import RateCounters
 from storage.sealing import KeyRing
 
 
@@ -160,12 +165,28 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         leeway_seconds=settings.jwt_leeway_seconds,
         clock=clock,
     )
+    limits = RateLimits(
+        {
+            CallerKind.CONSUMER: settings.consumer_rate_limit,
+            CallerKind.SERVICE: settings.service_rate_limit,
+            CallerKind.OPERATOR: settings.operator_rate_limit,
+        },
+        counters=RateCounters(cache),
+        clock=clock,
+    )
+    gate = Gate(
+        origins=Origins(allowed=settings.ip_allow_list, proxies=settings.trusted_proxies),
+        limits=limits,
+        services_need_certificate=settings.mtls_listen is not None,
+    )
     edge = Edge(
         tokens=tokens,
+        gate=gate,
         metrics=RpcMetrics(registry),
         clock=clock,
         entropy=entropy,
         default_deadline_seconds=settings.default_deadline_seconds,
+        longest_deadline_seconds=settings.longest_deadline_seconds,
     )
     health = Health(
         engine=engine,
@@ -252,7 +273,6 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         edge=edge,
         nouns=nouns,
         health=health,
-        address=settings.grpc_listen,
         shares_port=arguments.supervised,
     )
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
@@ -263,7 +283,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     # What calls in flight need goes on until the last of them has its answer.
     answered = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for part in (writer, feed, settlements, keys, health, metrics):
+        for part in (writer, feed, settlements, keys, limits, health, metrics):
             tasks.create_task(part.run(answered))
         try:
             await server.run(stop)

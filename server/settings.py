@@ -26,6 +26,7 @@ from domain.money import Asset
 from domain.pricing import FeeSchedule
 from domain.routing import RoutingPolicy
 from domain.swaps import SwapPolicy
+from server.origins import Network, networks
 from server.token_keys import ConfiguredKey, KeyUnusable
 from storage.sealing import KeyFileUnusable, KeyRing
 
@@ -81,8 +82,19 @@ def _listen(value: str) -> str:
     return value
 
 
+def _networks(value: Any) -> Any:
+    """CIDRs; a network whose host bits are set is refused, because it was meant otherwise."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return networks(value)
+    except ValueError:
+        raise ValueError("is not a list of networks such as 10.0.0.0/8, 2001:db8::/32") from None
+
+
 Listen = Annotated[str, BeforeValidator(_listen)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 Address = Annotated[str, Field(pattern="^0x[0-9a-f]{40}$")]
 Tokens = Annotated[dict[Asset, Address], NoDecode, BeforeValidator(_token_addresses)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -114,12 +126,28 @@ class Settings(BaseSettings):
     """Webhooks and metrics. Process i of a supervisor listens on this port + i."""
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
+    """Both are read again when they change, for the connections that begin afterwards."""
+    mtls_listen: Listen | None = None
+    """A second listener for services, whose client certificates must name them as their tokens do (`sub`). With it, the
+    first listener takes no service's token."""
+    mtls_client_ca_file: Path | None = None
+    """Who issues the client certificates."""
+    ip_allow_list: Networks = ()
+    """Networks whose calls are served; without any, all are. Health checks are answered to everybody."""
+    trusted_proxies: Networks = ()
+    """Networks of proxies whose `x-forwarded-for` is believed."""
     grpc_max_message_bytes: Count = 4 * 1024 * 1024
     grpc_max_concurrent_streams: Count = 10_000
     """Of one connection: a backend that watches for all its consumers does so over few connections."""
     grpc_max_connection_age_seconds: Seconds | None = None
     default_deadline_seconds: Seconds = 10
     """For calls that bring no deadline of their own; streams need none."""
+    longest_deadline_seconds: Seconds = 120
+    """No call is worked on for longer, whatever its deadline."""
+    consumer_rate_limit: Annotated[int, Field(ge=0)] = 100
+    """Calls a minute of one consumer, over all processes that share a cache. 0: no limit; so the next two."""
+    service_rate_limit: Annotated[int, Field(ge=0)] = 1_000_000
+    operator_rate_limit: Annotated[int, Field(ge=0)] = 1_000
     grace_seconds: Seconds = 20
     """How long calls in flight may take to finish once the process was told to stop."""
 
@@ -278,7 +306,7 @@ def _contradictions(settings: Settings, role: Role) -> Iterator[Fault]:
     """What each variable alone cannot show, as (field, sentence)."""
     checks: list[Check] = [_storage_faults]
     if role is not Role.WORKERS:
-        checks += [_identity_faults, _tls_faults, _sealing_faults]
+        checks += [_identity_faults, _tls_faults, _mtls_faults, _sealing_faults]
     if role is not Role.API:
         checks += [_tempo_faults]
     if settings.production:
@@ -332,6 +360,18 @@ def _tls_faults(settings: Settings) -> Iterator[Fault]:
             ssl.create_default_context().load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
         except (ssl.SSLError, OSError) as error:
             yield "tls_cert_file", f"TLS_CERT_FILE, TLS_KEY_FILE: are no certificate with its key ({error})"
+
+
+def _mtls_faults(settings: Settings) -> Iterator[Fault]:
+    if (settings.mtls_listen is None) != (settings.mtls_client_ca_file is None):
+        yield "mtls_listen", "MTLS_LISTEN, MTLS_CLIENT_CA_FILE: one without the other is of no use"
+    if settings.mtls_listen and settings.tls_cert_file is None:
+        yield "mtls_listen", "MTLS_LISTEN: needs TLS_CERT_FILE and TLS_KEY_FILE"
+    if settings.mtls_client_ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=str(settings.mtls_client_ca_file))
+        except (ssl.SSLError, OSError) as error:
+            yield "mtls_client_ca_file", f"MTLS_CLIENT_CA_FILE: holds no certificates ({type(error).__name__})"
 
 
 def _sealing_faults(settings: Settings) -> Iterator[Fault]:

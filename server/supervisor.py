@@ -50,26 +50,34 @@ class Supervisor:
 
     async def run(self, stop: asyncio.Event) -> int:
         """Supervise until `stop` is set or a child dies; the exit code."""
-        port = hold_port(self._settings.grpc_listen)
+        held = self._hold_ports()
         try:
-            await self._start(listen_address(port))
+            await self._start({name: listen_address(port) for name, port in held.items()})
             died = await self._first_death(stop)
             if died is not None:
                 log.error("supervisor.child_died", child=died.name, exit_code=died.process.returncode)
             clean = await self._stop()
         finally:
-            port.close()
+            for port in held.values():
+                port.close()
         return 0 if died is None and clean else 1
 
-    async def _start(self, grpc_listen: str) -> None:
-        everything = {**os.environ, "GRPC_LISTEN": grpc_listen}
+    def _hold_ports(self) -> dict[str, socket.socket]:
+        """The ports that the API processes share, by their settings."""
+        held = {"GRPC_LISTEN": hold_port("GRPC_LISTEN", self._settings.grpc_listen)}
+        if self._settings.mtls_listen is not None:
+            held["MTLS_LISTEN"] = hold_port("MTLS_LISTEN", self._settings.mtls_listen)
+        return held
+
+    async def _start(self, listen: dict[str, str]) -> None:
+        everything = {**os.environ, **listen}
         # What signs has no business in a process that strangers talk to.
         without_keys = {name: value for name, value in everything.items() if name.upper() not in WORKER_SECRETS}
         for number in range(self._api_processes):
             await self._spawn(f"api-{number}", "api", number, without_keys)
         if self._worker_process:
             await self._spawn("workers", "workers", self._api_processes, everything)
-        log.info("supervisor.started", grpc=grpc_listen, api_processes=self._api_processes)
+        log.info("supervisor.started", grpc=listen["GRPC_LISTEN"], api_processes=self._api_processes)
 
     async def _spawn(self, name: str, role: str, number: int, environment: dict[str, str]) -> None:
         command = (sys.executable, "-m", "server", role, "--supervised", "--number", str(number))
@@ -107,7 +115,7 @@ class Supervisor:
         return code in (0, -signal.SIGTERM)
 
 
-def hold_port(address: str) -> socket.socket:
+def hold_port(setting: str, address: str) -> socket.socket:
     """Take the port for us alone, then let our children share it."""
     host, _, port = address.rpartition(":")
     held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -120,7 +128,7 @@ def hold_port(address: str) -> socket.socket:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError as error:
         held.close()
-        raise StartRefused(f"gRPC cannot listen on {address} (GRPC_LISTEN): {error.strerror}.") from error
+        raise StartRefused(f"gRPC cannot listen on {address} ({setting}): {error.strerror}.") from error
     return held
 
 

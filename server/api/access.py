@@ -6,7 +6,7 @@ no second list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -47,11 +47,16 @@ class Caller:
     """When the token runs out, in Unix seconds."""
     consumer_id: ConsumerId | None = None
     """The wallet of a consumer's token."""
+    key: str = field(init=False, compare=False)
+    """Names the party among all of them, whichever token it shows."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.kind}:{self.subject}")
 
     @property
     def name(self) -> str:
         """As request keys and the journal name a caller: a consumer is always the wallet's own."""
-        return "consumer" if self.kind is CallerKind.CONSUMER else f"{self.kind}:{self.subject}"
+        return "consumer" if self.kind is CallerKind.CONSUMER else self.key
 
 
 NOBODY = Caller(CallerKind.NOBODY, "", frozenset(), float("inf"))
@@ -70,7 +75,7 @@ class Call:
     caller: Caller = NOBODY
     wallet: ConsumerId | None = None
     peer: str = ""
-    """The network address that the call came from."""
+    """The network address that the call came from; behind a proxy that we trust, the one that the proxy names."""
 
     @property
     def actor(self) -> Actor:

@@ -1,8 +1,8 @@
 """The one way in: what happens around every rpc before and after its handler.
 
-Identity, scope, wallet, fields and deadline are checked here, in this order, and the call's end is counted and logged
-here, once. A handler is wrapped when it is registered. A gRPC interceptor would do the same but is asked anew for each
-call; and since nothing is registered except through `server.py`, there is no way past this module.
+Address, identity, rate, scope, wallet, fields and deadline are checked here, in this order, and the call's end is
+counted and logged here, once. A handler is wrapped when it is registered. A gRPC interceptor would do the same but is
+asked anew for each call; and since nothing is registered except through `server.py`, there is no way past this module.
 
 It is on the hot path: a call of a known token costs a few dozen microseconds here, most of them for validating the
 fields and writing the line.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -29,6 +30,7 @@ from domain.errors import DatabaseUnavailable, ShuttingDown, TokenExpired, Token
 from server.api import validation
 from server.api.access import NOBODY, Access, Call, Caller
 from server.api.errors import DETAILS_KEY, ApiError, api_error, internal_error, is_internal
+from server.api.gate import Gate
 from server.api.tokens import TokenVerifier
 from server.telemetry import MethodMetrics, RpcMetrics
 
@@ -66,15 +68,19 @@ class Edge:
         self,
         *,
         tokens: TokenVerifier,
+        gate: Gate,
         metrics: RpcMetrics,
         clock: Clock,
         entropy: Entropy,
         default_deadline_seconds: float,
+        longest_deadline_seconds: float = math.inf,
     ) -> None:
         self._tokens = tokens
+        self._gate = gate
         self._metrics = metrics
         self._clock = clock
         self._default_deadline = default_deadline_seconds
+        self._longest_deadline = longest_deadline_seconds
         # Made from a counter, because a random id for each call costs more than the rest of its bookkeeping.
         self._call_prefix = entropy.token_bytes(6).hex()
         self._call_numbers = itertools.count(1)
@@ -94,9 +100,9 @@ class Edge:
             started = self._clock.monotonic()
             call, token = self._begin(context, started)
             try:
-                await self._admit(rpc, call, token, request)
+                await self._admit(rpc, call, token, request, context)
                 if call.deadline_is_ours:
-                    async with asyncio.timeout(self._default_deadline):
+                    async with asyncio.timeout(call.deadline - started):
                         answer = await behaviour(request, call)
                 else:
                     answer = await behaviour(request, call)
@@ -119,7 +125,7 @@ class Edge:
             started = self._clock.monotonic()
             call, token = self._begin(context, started)
             try:
-                await self._admit(rpc, call, token, request)
+                await self._admit(rpc, call, token, request, context)
                 async with self._open(call.caller), aclosing(behaviour(request, call)) as answers:  # type: ignore[type-var]
                     async for answer in answers:
                         await context.write(answer)
@@ -141,7 +147,9 @@ class Edge:
         call, token = self._begin(context, self._clock.monotonic())
         try:
             if not access.public:
+                self._gate.origins.require_allowed(call.peer)
                 call.caller = await self._identify(token)
+                self._gate.admit(call.caller, context)
                 access.admit(call.caller)
             async with self._open(call.caller):
                 yield
@@ -160,26 +168,36 @@ class Edge:
     def _begin(self, context: Context, now: float) -> tuple[Call, str | None]:
         """Read what the call brings beside its message."""
         token = call_id = None
+        forwarded: list[str] = []
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
                 token = value
             elif key == "x-request-id":
                 call_id = value
+            elif key == "x-forwarded-for" and isinstance(value, str):
+                forwarded.append(value)
         if not (isinstance(call_id, str) and _CALL_ID.fullmatch(call_id)):
             call_id = f"{self._call_prefix}-{next(self._call_numbers)}"
+        peer = context.peer()
+        if forwarded:
+            peer = self._gate.origins.origin(peer, forwarded)
         remaining = cast("float | None", context.time_remaining())
         if remaining is None:
-            call = Call(call_id, now + self._default_deadline, deadline_is_ours=True, peer=context.peer())
+            call = Call(call_id, now + self._default_deadline, deadline_is_ours=True, peer=peer)
+        elif remaining > self._longest_deadline:
+            call = Call(call_id, now + self._longest_deadline, deadline_is_ours=True, peer=peer)
         else:
-            call = Call(call_id, now + remaining, peer=context.peer())
+            call = Call(call_id, now + remaining, peer=peer)
         context.set_trailing_metadata((("request-id", call_id),))
         return call, token if isinstance(token, str) else None
 
-    async def _admit(self, rpc: Rpc, call: Call, token: str | None, request: Any) -> None:
+    async def _admit(self, rpc: Rpc, call: Call, token: str | None, request: Any, context: Context) -> None:
         """Let the call in, or raise why not."""
         access = rpc.access
+        self._gate.origins.require_allowed(call.peer)
         if not access.public:
             call.caller = await self._identify(token)
+            self._gate.admit(call.caller, context)
             access.admit(call.caller)
         call.wallet = access.wallet(call.caller, request)
         validation.check(request)
@@ -244,5 +262,5 @@ class Edge:
 
 
 async def _abort(context: Context, call: Call, refusal: ApiError) -> NoReturn:
-    trailers = (("request-id", call.id), (DETAILS_KEY, refusal.status().SerializeToString()))
+    trailers = (("request-id", call.id), (DETAILS_KEY, refusal.status().SerializeToString()), *refusal.trailers)
     await context.abort(refusal.code, refusal.message, trailers)

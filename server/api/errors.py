@@ -15,7 +15,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from domain.errors import LimitExceeded, Overloaded, ValidationFailed, WalletError
+from domain.errors import LimitExceeded, Overloaded, RateLimited, ValidationFailed, WalletError
 from monay.wallet.v1 import error_reason_pb2
 
 DOMAIN = "wallet.monay.com"
@@ -60,6 +60,7 @@ class ApiError:
     message: str
     metadata: dict[str, str]
     details: tuple[Message, ...] = ()
+    trailers: tuple[tuple[str, str], ...] = ()
 
     def status(self) -> status_pb2.Status:
         """As the message that clients unpack."""
@@ -82,6 +83,7 @@ def api_error(error: WalletError) -> ApiError:
         message=_sentence(type(error)),  # type: ignore[arg-type]  # mypy misses that classes hash
         metadata={key: facts[key] for key in reason.keys & facts.keys()},
         details=tuple(_details(error)),
+        trailers=_trailers(error),
     )
 
 
@@ -117,11 +119,20 @@ def _details(error: WalletError) -> list[Message]:
         subject, text = "consumer", f"Daily limit of KYC level {error.kyc_level}; resets {error.reset_time.isoformat()}"
         violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=text)
         return [error_details_pb2.QuotaFailure(violations=[violation])]
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | RateLimited):
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(error.retry_after_ms)
         return [retry]
     return []
+
+
+def _trailers(error: WalletError) -> tuple[tuple[str, str], ...]:
+    """For clients and gateways that do not unpack details: how many calls there are, and in how many seconds."""
+    if not isinstance(error, RateLimited):
+        return ()
+    seconds = -(-error.retry_after_ms // 1000)
+    figures = {"limit": error.limit, "remaining": error.remaining, "reset": seconds}
+    return tuple((f"ratelimit-{name}", str(figure)) for name, figure in figures.items())
 
 
 def _packed(detail: Message) -> any_pb2.Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import grpc
@@ -22,6 +23,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from domain.errors import NotImplementedHere, WalletDisabled
 from monay.wallet.v1 import consumer_wallet_service_pb2, operations_service_pb2, sandbox_service_pb2
 from server.api.access import Access, CallerKind
+from server.api.certificates import Certificates
 from server.api.edge import Context, Edge, Rpc
 from server.api.health import Health
 from server.process import StartRefused
@@ -77,7 +79,6 @@ class GrpcServer:
         edge: Edge,
         nouns: Sequence[object],
         health: Health,
-        address: str,
         shares_port: bool,
     ) -> None:
         self._edge = edge
@@ -85,13 +86,13 @@ class GrpcServer:
         self._grace_seconds = settings.grace_seconds
         self._server = grpc.aio.server(options=_options(settings, shares_port=shares_port))
         self._register(settings, nouns)
-        self.port = _bind(self._server, settings, address)
+        self.ports = _bind(self._server, settings)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then send newcomers away, end the streams, and let calls in flight finish."""
         await self._health.read()
         await self._server.start()
-        log.info("grpc.serving", port=self.port)
+        log.info("grpc.serving", ports=self.ports)
         try:
             await stop.wait()
         finally:
@@ -115,15 +116,27 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(handlers)
 
 
-def _bind(server: grpc.aio.Server, settings: Settings, address: str) -> int:
-    """Listen there, and say at which port. With a certificate, TLS is all that is spoken."""
+def _bind(server: grpc.aio.Server, settings: Settings) -> list[int]:
+    """Listen, and say at which ports. With a certificate, TLS is all that is spoken; services can have their own."""
+    certificate, key = settings.tls_cert_file, settings.tls_key_file
+    if certificate is None or key is None:
+        return [_listen("GRPC_LISTEN", settings.grpc_listen, server.add_insecure_port)]
+
+    def listen(name: str, address: str, client_authority: Path | None) -> int:
+        credentials = Certificates(certificate, key, client_authority=client_authority).credentials()
+        return _listen(name, address, lambda where: server.add_secure_port(where, credentials))
+
+    ports = [listen("GRPC_LISTEN", settings.grpc_listen, None)]
+    if settings.mtls_listen is not None:
+        ports.append(listen("MTLS_LISTEN", settings.mtls_listen, settings.mtls_client_ca_file))
+    return ports
+
+
+def _listen(name: str, address: str, add: Callable[[str], int]) -> int:
     try:
-        if settings.tls_cert_file is None or settings.tls_key_file is None:
-            return server.add_insecure_port(address)
-        pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
-        return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        return add(address)
     except RuntimeError as error:
-        raise StartRefused(f"gRPC cannot listen on {address} (GRPC_LISTEN): is the port taken?") from error
+        raise StartRefused(f"gRPC cannot listen on {address} ({name}): is the port taken?") from error
 
 
 def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:

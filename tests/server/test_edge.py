@@ -24,14 +24,18 @@ from monay.wallet.v1.provider_pb2 import GetHealthRequest, GetProviderStatusRequ
 from monay.wallet.v1.transfer_pb2 import BatchTransferItem, BatchTransferRequest, Recipient
 from server.api.access import Call
 from server.api.edge import Edge
+from server.api.gate import Gate
 from server.api.health import Health
+from server.api.rate_limits import RateLimits
 from server.api.server import CONSUMER_WALLET, GrpcServer, _check_nouns, method_name
 from server.api.tokens import TokenVerifier
+from server.origins import Origins
 from server.settings import Settings
 from server.telemetry import RpcMetrics
 from server.token_keys import ConfiguredKey
 from storage.cache import Cache
 from storage.database import create_engine
+from storage.rate_counters import RateCounters
 
 from .conftest import (
     ISSUER,
@@ -102,10 +106,24 @@ async def test_a_switched_off_wallet_refuses_consumers_and_nobody_else(database:
 # --- an edge with handlers that a test wrote ----------------------------------------------------------------------
 
 
+def open_gate() -> Gate:
+    """Lets everybody in, as often as they like."""
+    limits = RateLimits({}, counters=RateCounters(Cache(None)), clock=SystemClock())
+    return Gate(origins=Origins(), limits=limits, services_need_certificate=False)
+
+
 class Probe:
     """An edge around one unary and one streaming handler, on a server of its own."""
 
-    def __init__(self, unary: Any = None, stream: Any = None, *, default_deadline_seconds: float = 5) -> None:
+    def __init__(
+        self,
+        unary: Any = None,
+        stream: Any = None,
+        *,
+        gate: Gate | None = None,
+        default_deadline_seconds: float = 5,
+        longest_deadline_seconds: float = 60,
+    ) -> None:
         clock = SystemClock()
         self.registry = CollectorRegistry()
         tokens = TokenVerifier(
@@ -117,10 +135,12 @@ class Probe:
         )
         self.edge = Edge(
             tokens=tokens,
+            gate=gate or open_gate(),
             metrics=RpcMetrics(self.registry),
             clock=clock,
             entropy=SystemEntropy(clock),
             default_deadline_seconds=default_deadline_seconds,
+            longest_deadline_seconds=longest_deadline_seconds,
         )
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self.port = self.server.add_insecure_port("127.0.0.1:0")
@@ -401,11 +421,10 @@ async def test_an_rpc_that_no_noun_has_says_so_behind_the_same_checks(settings: 
     health = Health(
         engine=engine, cache=Cache(None).answers, services=[], disabled=[], clock=SystemClock(), provider_max_age=age
     )
-    edge = Probe().edge
-    server = GrpcServer(settings, edge=edge, nouns=[], health=health, address="127.0.0.1:0", shares_port=False)
+    server = GrpcServer(settings, edge=Probe().edge, nouns=[], health=health, shares_port=False)
     stop = asyncio.Event()
     running = asyncio.create_task(server.run(stop))
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    async with grpc.aio.insecure_channel(settings.grpc_listen) as channel:
         wallet = Wallet(settings, channel, stop)
         refusal = await refused(wallet.consumers.GetConsumer(GetConsumerRequest(), metadata=consumer(SOMEBODY)))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")

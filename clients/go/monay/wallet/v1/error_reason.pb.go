@@ -56,6 +56,9 @@ const (
 	ErrorReason_ERROR_REASON_NOT_YOUR_WALLET ErrorReason = 6
 	// The caller's network address is not on the allow list.
 	ErrorReason_ERROR_REASON_ADDRESS_NOT_ALLOWED ErrorReason = 7
+	// A service's token counts only on the listener for services, over a connection whose client certificate names the
+	// service as the token does (`sub`). A token that was stolen is worth nothing without the certificate's key.
+	ErrorReason_ERROR_REASON_CERTIFICATE_REQUIRED ErrorReason = 8
 	// A field breaks a rule that is written beside it in the contract. `BadRequest` names each field by its path, for
 	// instance `items[3].amount`. Correct it; the request_id is still free.
 	ErrorReason_ERROR_REASON_VALIDATION_FAILED ErrorReason = 20
@@ -211,6 +214,7 @@ var (
 		5:   "ERROR_REASON_CALLER_NOT_ALLOWED",
 		6:   "ERROR_REASON_NOT_YOUR_WALLET",
 		7:   "ERROR_REASON_ADDRESS_NOT_ALLOWED",
+		8:   "ERROR_REASON_CERTIFICATE_REQUIRED",
 		20:  "ERROR_REASON_VALIDATION_FAILED",
 		21:  "ERROR_REASON_CONSUMER_ID_REQUIRED",
 		22:  "ERROR_REASON_ASSET_UNSUPPORTED",
@@ -286,6 +290,7 @@ var (
 		"ERROR_REASON_CALLER_NOT_ALLOWED":           5,
 		"ERROR_REASON_NOT_YOUR_WALLET":              6,
 		"ERROR_REASON_ADDRESS_NOT_ALLOWED":          7,
+		"ERROR_REASON_CERTIFICATE_REQUIRED":         8,
 		"ERROR_REASON_VALIDATION_FAILED":            20,
 		"ERROR_REASON_CONSUMER_ID_REQUIRED":         21,
 		"ERROR_REASON_ASSET_UNSUPPORTED":            22,
@@ -484,7 +489,7 @@ const file_monay_wallet_v1_error_reason_proto_rawDesc = "" +
 	"remembered\x18\x02 \x01(\bR\n" +
 	"remembered\x12\x18\n" +
 	"\aunknown\x18\x03 \x01(\bR\aunknown\x12\x1a\n" +
-	"\bmetadata\x18\x04 \x01(\tR\bmetadata*\x99&\n" +
+	"\bmetadata\x18\x04 \x01(\tR\bmetadata*\xd7&\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x125\n" +
 	"\x1aERROR_REASON_TOKEN_MISSING\x10\x01\x1a\x15\xf2\xf9\x18\x11\n" +
@@ -500,7 +505,9 @@ const file_monay_wallet_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_NOT_YOUR_WALLET\x10\x06\x1a\x17\xf2\xf9\x18\x13\n" +
 	"\x11PERMISSION_DENIED\x12=\n" +
 	" ERROR_REASON_ADDRESS_NOT_ALLOWED\x10\a\x1a\x17\xf2\xf9\x18\x13\n" +
-	"\x11PERMISSION_DENIED\x12:\n" +
+	"\x11PERMISSION_DENIED\x12<\n" +
+	"!ERROR_REASON_CERTIFICATE_REQUIRED\x10\b\x1a\x15\xf2\xf9\x18\x11\n" +
+	"\x0fUNAUTHENTICATED\x12:\n" +
 	"\x1eERROR_REASON_VALIDATION_FAILED\x10\x14\x1a\x16\xf2\xf9\x18\x12\n" +
 	"\x10INVALID_ARGUMENT\x12=\n" +
 	"!ERROR_REASON_CONSUMER_ID_REQUIRED\x10\x15\x1a\x16\xf2\xf9\x18\x12\n" +

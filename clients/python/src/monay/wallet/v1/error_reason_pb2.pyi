@@ -57,6 +57,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A consumer's token names another consumer. The answer is the same whether that consumer exists or not."""
     ERROR_REASON_ADDRESS_NOT_ALLOWED: _ErrorReason.ValueType  # 7
     """The caller's network address is not on the allow list."""
+    ERROR_REASON_CERTIFICATE_REQUIRED: _ErrorReason.ValueType  # 8
+    """A service's token counts only on the listener for services, over a connection whose client certificate names the
+    service as the token does (`sub`). A token that was stolen is worth nothing without the certificate's key.
+    """
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 20
     """What was sent.
 
@@ -250,6 +254,10 @@ ERROR_REASON_NOT_YOUR_WALLET: ErrorReason.ValueType  # 6
 """A consumer's token names another consumer. The answer is the same whether that consumer exists or not."""
 ERROR_REASON_ADDRESS_NOT_ALLOWED: ErrorReason.ValueType  # 7
 """The caller's network address is not on the allow list."""
+ERROR_REASON_CERTIFICATE_REQUIRED: ErrorReason.ValueType  # 8
+"""A service's token counts only on the listener for services, over a connection whose client certificate names the
+service as the token does (`sub`). A token that was stolen is worth nothing without the certificate's key.
+"""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 20
 """What was sent.
 
