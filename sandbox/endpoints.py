@@ -29,6 +29,8 @@ class Endpoints:
     tempo_rpc_url: str
     tempo_tokens: dict[str, str]
     pid: int
+    # Empty where Envoy is not installed: then there is gRPC and no HTTP.
+    gateway: str = ""
 
     def write(self) -> None:
         """Publish them, readable by their owner only: the database's password is among them."""

@@ -18,6 +18,8 @@ from sandbox.keys import DevelopmentKeys
 from sandbox.residents import Residents, settle_in
 from sandbox.token import ALL_SERVICE_SCOPES, SCOPES, Claims, development_token
 
+# One sentence for a machine that Envoy is not built for.
+NO_GATEWAY = "not here: Envoy has no build for this machine; gRPC is not concerned"
 SERVICE = "monay.wallet.v1.ConsumerWalletService"
 
 
@@ -39,6 +41,7 @@ def places(endpoints: Endpoints) -> list[tuple[str, str]]:
     """Each part and its address."""
     return [
         ("gRPC", endpoints.grpc),
+        ("HTTP", f"{endpoints.gateway}/api/consumer/" if endpoints.gateway else NO_GATEWAY),
         ("metrics", f"http://{endpoints.http}/metrics"),
         ("Postgres", endpoints.database_url),
         ("Valkey", endpoints.redis_url),

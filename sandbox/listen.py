@@ -30,6 +30,7 @@ class Listen:
 
 PARTS = {
     "GRPC_LISTEN": ("The gRPC server", 50051),
+    "GATEWAY_LISTEN": ("The gateway for HTTP and gRPC-Web", 3001),
     "HTTP_LISTEN": ("The HTTP server for webhooks and metrics", 9464),
     "POSTGRES_LISTEN": ("Postgres", 55432),
     "VALKEY_LISTEN": ("Valkey", 56379),

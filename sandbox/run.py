@@ -1,8 +1,8 @@
 """`make run`: a whole wallet on this machine, everything real, stopped by Ctrl-C.
 
 Starts Postgres, Valkey, the Tempo development chain and the server, each unless its URL is given in the environment
-(DATABASE_URL, REDIS_URL, TEMPO_RPC_URL; with TEMPO_MOCK_MODE=true there is no chain at all), and watches them. If one
-ends, all are stopped: half a wallet would only look like one.
+(DATABASE_URL, REDIS_URL, TEMPO_RPC_URL; with TEMPO_MOCK_MODE=true there is no chain at all), and the gateway before it,
+and watches them. If one ends, all are stopped: half a wallet would only look like one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from pathlib import Path
 from sandbox import greeting
 from sandbox.component import Component, Refused
 from sandbox.endpoints import ROOT, Endpoints, data_folder
+from sandbox.gateway import Gateway
 from sandbox.keys import DevelopmentKeys
 from sandbox.listen import Listen, listen_addresses
 from sandbox.postgres import Postgres
 from sandbox.tempo_node import TempoNode
+from sandbox.token import ALL_SERVICE_SCOPES, Claims, development_token
 from sandbox.valkey import Valkey
 from sandbox.wallet_server import WalletServer
 
@@ -41,20 +43,22 @@ def run(folder: Path, *, workers: int) -> None:
     settings.setdefault("TEMPO_MOCK_FILE", str(folder / "tempo-mock.json"))
     parts = missing_parts(folder, listen)
     server = WalletServer(folder / "server", grpc_listen=listen["GRPC_LISTEN"], settings=settings, workers=workers)
-    with stopping([*parts.values(), server]):
-        for component in (*parts.values(), server):
+    faces: dict[str, Component] = {"GRPC_LISTEN": server, **gateway(folder, listen, keys)}
+    everything = [*parts.values(), *faces.values()]
+    with stopping(everything):
+        for component in everything:
             component.claim()
-        for setting in (*parts, "GRPC_LISTEN", "HTTP_LISTEN"):
+        for setting in (*parts, *faces, "HTTP_LISTEN"):
             listen[setting].require_free()
         start_all(list(parts.values()))
         settings.update({URL_SETTINGS[setting]: part.url for setting, part in parts.items()})
         settings.setdefault("DATABASE_OWNER_URL", settings["DATABASE_URL"])
         with migrating(settings):
             settings.update(token_settings(settings))
-        start_all([server])
-        endpoints = published(settings)
+        start_all(list(faces.values()))
+        endpoints = published(settings, gateway=faces["GATEWAY_LISTEN"].url if "GATEWAY_LISTEN" in faces else "")
         greeting.show(endpoints, keys, seconds=time.monotonic() - started)
-        watch([*parts.values(), server])
+        watch(everything)
 
 
 # The part that listens there, and the setting that its URL fills.
@@ -72,6 +76,15 @@ def missing_parts(folder: Path, listen: dict[str, Listen]) -> dict[str, Componen
     if mock_mode():
         del parts["TEMPO_LISTEN"]
     return {setting: part for setting, part in parts.items() if not os.environ.get(URL_SETTINGS[setting])}
+
+
+def gateway(folder: Path, listen: dict[str, Listen], keys: DevelopmentKeys) -> dict[str, Component]:
+    """The HTTP face, where Envoy is installed. The greeting says so where it is not."""
+    if not Gateway.installed():
+        return {}
+    token = development_token(keys, Claims(subject="gateway", token_use="service", scope=ALL_SERVICE_SCOPES))
+    where = listen["GATEWAY_LISTEN"]
+    return {"GATEWAY_LISTEN": Gateway(folder / "gateway", listen=where, wallet=listen["GRPC_LISTEN"], token=token)}
 
 
 def development_settings(keys: DevelopmentKeys, listen: dict[str, Listen]) -> Settings:
@@ -156,7 +169,7 @@ def watch(components: Sequence[Component]) -> None:
         time.sleep(WATCH_SECONDS)
 
 
-def published(settings: Settings) -> Endpoints:
+def published(settings: Settings, *, gateway: str) -> Endpoints:
     """Write down where everything is, for `make demo`, `make token` and the like."""
     endpoints = Endpoints(
         grpc=settings["GRPC_LISTEN"],
@@ -166,6 +179,7 @@ def published(settings: Settings) -> Endpoints:
         tempo_rpc_url="" if mock_mode() else settings["TEMPO_RPC_URL"],
         tempo_tokens=dict(pair.split("=") for pair in settings.get("TEMPO_TOKENS", "").split(",") if pair),
         pid=os.getpid(),
+        gateway=gateway,
     )
     endpoints.write()
     return endpoints
