@@ -38,3 +38,15 @@ class BankDetails:
 
     def __repr__(self) -> str:
         return "BankDetails(…)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankInstructions:
+    """Where a wire is to be sent, and the reference by which it will be known."""
+
+    beneficiary_name: str
+    bank_name: str
+    account_number: str
+    routing_number: str
+    """Or SWIFT code."""
+    reference: str

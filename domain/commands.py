@@ -119,6 +119,8 @@ class RecordKind(StrEnum):
     SCHEDULED_RUN = "scheduled_runs"
     ADJUSTMENT = "adjustments"
     BANK_ACCOUNT = "bank_accounts"
+    BANK_DEPOSIT = "bank_deposits"
+    BANK_PAYOUT = "bank_payouts"
     PROVIDER_JOB = "provider_jobs"
 
 

@@ -42,6 +42,7 @@ class TransactionKind(StrEnum):
     WITHDRAWAL_RELEASED = "withdrawal_released"
     SWAP = "swap"
     REFUND = "refund"
+    REVERSAL = "reversal"
     FEE_SWEEP = "fee_sweep"
     NETWORK_FEE = "network_fee"
     FLOAT = "float"

@@ -55,6 +55,11 @@ async def by_item(tx: Tx, ids: Collection[UUID]) -> dict[ItemId, Withdrawal]:
     return {row.item_id: _withdrawal(row) for row in rows}
 
 
+async def get(tx: Tx, withdrawal_id: UUID) -> Withdrawal:
+    """The withdrawal, which there is."""
+    return _withdrawal((await tx.execute(select(withdrawals).where(_w.id == withdrawal_id))).one())
+
+
 def _withdrawal(row: Any) -> Withdrawal:
     asset = Asset(row.asset)
     return Withdrawal(
