@@ -3,3 +3,9 @@
 Both halves are custodians; `providers/custodian.py` says how they are used. `connect` builds them from a
 `CircleConfig`.
 """
+
+from providers.circle.chains import TEST_CHAINS, known_tokens
+from providers.circle.events import EventRules
+from providers.circle.rail import CircleConfig, CircleRail, connect
+
+__all__ = ["TEST_CHAINS", "CircleConfig", "CircleRail", "EventRules", "connect", "known_tokens"]
