@@ -52,7 +52,7 @@ def decimal_of(micros: int) -> str:
 
 def money_of(body: Any) -> Money:
     """Mint's money. Raises for a currency that is none of ours."""
-    asset = ASSET_OF.get(body.get("currency")) if isinstance(body, dict) else None
+    asset = ASSET_OF.get(str(body.get("currency"))) if isinstance(body, dict) else None
     if asset is None:
         raise UnreadableAnswer("an amount is in a currency that we do not keep")
     return Money(asset, micros_of(body.get("amount")))

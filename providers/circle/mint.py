@@ -201,9 +201,7 @@ def _instructions(body: Any) -> WireInstructions:
     return WireInstructions(
         tracking_reference=field(body, "trackingRef", str),
         beneficiary_name=text(beneficiary, "name"),
-        beneficiary_address=tuple(
-            line for line in (text(beneficiary, "address1"), text(beneficiary, "address2")) if line
-        ),
+        beneficiary_address=tuple(line for line in address if line),
         bank_name=text(bank, "name"),
         bank_address=tuple(line for line in street if line),
         account_number=field(bank, "accountNumber", str),

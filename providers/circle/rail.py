@@ -34,7 +34,7 @@ class CircleConfig:
     redis_url: str | None = field(default=None, repr=False)
     """Where processes count their requests together."""
     request_timeout: timedelta = timedelta(seconds=15)
-    rates: Rates = Rates()
+    rates: Rates = field(default_factory=Rates)
     events: EventRules
 
 
