@@ -188,6 +188,14 @@ def choose_route(
     )
 
 
+def objections(
+    request: RouteRequest, routes: Sequence[Route], situation: Situation, policy: RoutingPolicy
+) -> dict[str, tuple[RouteReason, ...]]:
+    """What speaks against each provider that does what is asked at all: why nothing carries it, when nothing does."""
+    judged = [one for one in _judged(request, routes, situation, policy) if RouteReason.NOT_REACHED not in one.against]
+    return {one.route.provider: one.against for one in judged}
+
+
 _NO_TERMS = Terms(0, timedelta())
 
 

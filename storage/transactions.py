@@ -215,7 +215,8 @@ def _receipts(wanted: ColumnElement[bool]) -> Select[Any]:
         .outerjoin(attempt_items, (carried.item_id == _i.id) & (carried.attempt_id == _i.attempt_id))
         .join(tries, true())
     )
-    attempt = (_a.provider, _a.rail, _a.reference, _a.fee_asset, _a.fee_micros, carried.call_index)
+    named = func.coalesce(_a.provider_reference, _a.reference).label("reference")
+    attempt = (_a.provider, _a.rail.label("tried_on"), named, _a.fee_asset, _a.fee_micros, carried.call_index)
     columns = (*settlement_items.c, *attempt, shared_by.label("shared_by"), tries.c.count.label("tries"))
     statement = select(*columns, tries.c.first_at).select_from(joined)
     return statement.where(wanted).order_by(_i.position, _i.id)
@@ -228,7 +229,7 @@ def _receipt(row: Any) -> Receipt:
         amount=Money(Asset(row.asset), row.micros),
         created_at=row.created_at,
         provider=row.provider or "",
-        rail=row.rail or "",
+        rail=row.tried_on or "",
         reference=row.transaction_hash or row.reference or "",
         block_number=row.block_number,
         log_index=row.log_index,
