@@ -1,8 +1,8 @@
 """The one door to the ledger: group commit.
 
 Callers `submit` commands; a committer takes whatever is waiting, has it decided in order against locked rows, writes it
-and commits it in one database transaction, and answers each caller. There is no timer: an idle committer starts at once
-with a batch of one, a busy one finds a larger batch waiting, which is why a hot account gets faster under load.
+and commits it in one database transaction, and answers each caller. An idle committer starts at once with a batch of
+one, a busy one finds a larger batch waiting, which is why a hot account gets faster under load.
 
 A commit whose answer was lost is sent again as the same batch: request ids and expected states make that harmless
 (money rule 21). A batch that one stranger's lock or one poisonous command stops is split until only that one suffers.
@@ -41,6 +41,10 @@ log = structlog.get_logger()
 
 MAX_BATCH_COMMANDS = 256
 MAX_BATCH_ROWS = 1_024
+# After a batch of this many the next one waits for company, a few moments at the most.
+CROWD = 5
+MOMENT_SECONDS = 0.001
+GATHER_MOMENTS = 5
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
 
 OnCommit = Callable[[Sequence[BalanceKey]], None]
@@ -68,6 +72,15 @@ class _Queue:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(slots=True)
+class Work:
+    """What the committers of one process have done since it started, for the metrics."""
+
+    batches: int = 0
+    commands: int = 0
+    seconds: float = 0.0
+
+
 class LedgerWriter:
     """Submits commands and runs the committers. One for each process."""
 
@@ -86,7 +99,8 @@ class LedgerWriter:
         self._clock = clock
         self._entropy = entropy
         self._on_commit = on_commit
-        self._queue_limit = queue_limit
+        self.queue_limit = queue_limit
+        self.work = Work()
         self._batch_time = batch_time
         self._queues = [_Queue() for _ in range(committers)]
         self._held: set[UUID] = set()
@@ -125,7 +139,7 @@ class LedgerWriter:
         return decided + refused
 
     def _enqueue(self, command: Command, deadline: float | None) -> asyncio.Future[Outcome]:
-        if self.queued >= self._queue_limit:
+        if self.queued >= self.queue_limit:
             raise Overloaded(retry_after_ms=200)
         waiting = _Waiting(command, 1 + len(command.balance_keys) + len(command.items), deadline)
         queue = self._queue_of(command)
@@ -155,9 +169,12 @@ class LedgerWriter:
 
     async def _commit_loop(self, queue: _Queue, stop: asyncio.Event) -> None:
         committer = _Committer(self._database_url, self._batch_time, self._entropy)
+        batch: list[_Waiting] = []
         try:
             while True:
                 await queue.wake.wait()
+                if len(batch) >= CROWD:
+                    await self._gather(queue.waiting)
                 batch = self._take(queue.waiting)
                 if not batch:
                     if stop.is_set():
@@ -169,6 +186,18 @@ class LedgerWriter:
                 await self._commit(committer, batch)
         finally:
             await committer.close()
+
+    async def _gather(self, queue: deque[_Waiting]) -> None:
+        """In a crowd, let the next batch grow as long as each moment brings more.
+
+        Most of what a small batch costs is the batch and not what is in it; whoever waits here would have waited for
+        the processor.
+        """
+        for _ in range(GATHER_MOMENTS):
+            waiting = len(queue)
+            await self._clock.sleep(MOMENT_SECONDS)
+            if len(queue) == waiting or len(queue) >= MAX_BATCH_COMMANDS:
+                return
 
     def _take(self, queue: deque[_Waiting]) -> list[_Waiting]:
         """The next batch, bounded by commands and by rows; what nobody waits for any more is dropped undecided."""
@@ -201,6 +230,7 @@ class LedgerWriter:
     async def _commit(self, committer: _Committer, batch: list[_Waiting]) -> None:
         if not batch:
             return
+        started = self._clock.monotonic()
         try:
             outcomes, changed = await committer.apply([waiting.command for waiting in batch])
         except DatabaseUnavailable as error:
@@ -224,6 +254,9 @@ class LedgerWriter:
                     waiting.answer.set_result(outcome)
             if changed:
                 self._on_commit(changed)
+            self.work.batches += 1
+            self.work.commands += len(batch)
+            self.work.seconds += self._clock.monotonic() - started
 
     async def _split(self, committer: _Committer, batch: list[_Waiting], error: Exception) -> None:
         """Find the command that stops the batch by halving it; alone, it alone is answered with its error."""

@@ -57,10 +57,20 @@ from server.api.transactions import Transactions
 from server.api.transfers import Transfers
 from server.api.withdrawals import Withdrawals
 from server.balance_feed import BalanceFeed
+from server.figures import ProcessFigures
 from server.http import HttpServer
 from server.ledger_writer import LedgerWriter
 from server.origins import Origins
-from server.process import Arguments, Part, StartRefused, keep_running, read_arguments, require_database, stop_event
+from server.process import (
+    Arguments,
+    Part,
+    StartRefused,
+    event_loop,
+    keep_running,
+    read_arguments,
+    require_database,
+    stop_event,
+)
 from server.services.acts import Acts
 from server.services.adjustments import AdjustmentService
 from server.services.bank_accounts import LINK_JOB, BankAccountService
@@ -97,6 +107,7 @@ from server.workers.audit_chain import AuditChain
 from server.workers.bank_links import sandbox_link_handler
 from server.workers.chores import AddressPool, FeeSweeper, RollUp
 from server.workers.dex_prices import DexPrices, ExpiredQuotes
+from server.workers.figures import WalletFigures
 from server.workers.jobs import JobWorker, destination_handler, faucet_handler, proof_handler
 from server.workers.kyc_review import KycReview
 from server.workers.provider_probe import ProviderProbe
@@ -124,7 +135,8 @@ def main(line: Sequence[str] | None = None) -> int:
         return 2
     configure_logging(settings.log_level, process=arguments.name)
     try:
-        return asyncio.run(_run(arguments, settings))
+        with asyncio.Runner(loop_factory=event_loop(arguments)) as runner:
+            return runner.run(_run(arguments, settings))
     except StartRefused as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 1
@@ -145,7 +157,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     entropy = SystemEntropy(clock)
     database_url = settings.database_url.get_secret_value()
     engine = create_engine(database_url, pool_size=settings.database_pool_size)
-    await require_database(engine)
+    await require_database(engine, production=settings.production)
     cache = Cache(revealed(settings.redis_url))
     feed = BalanceFeed(engine=engine, hints=BalanceHints(cache, entropy=entropy), clock=clock)
     settlements = SettlementFeed(engine=engine, clock=clock)
@@ -275,6 +287,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         health=health,
         shares_port=arguments.supervised,
     )
+    ProcessFigures(registry, writer=writer, engine=engine, open_streams=lambda: edge.open_streams)
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
     # What was built so far stays as long as the process. Taken out of the collector's sight, it is not walked through
     # again and again while calls are answered, which cost a sixth of the process.
@@ -370,7 +383,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     entropy = SystemEntropy(clock)
     database_url = settings.database_url.get_secret_value()
     engine = create_engine(database_url, pool_size=settings.database_pool_size)
-    await require_database(engine)
+    await require_database(engine, production=settings.production)
     # Imported only here: web3, and all below it, would cost an API process a second and memory it never uses.
     from server import rails
 
@@ -449,7 +462,9 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
         KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),
         AuditChain(engine=engine, clock=clock),
+        WalletFigures(registry, engine=engine, clock=clock),
     ]
+    ProcessFigures(registry, writer=writer, engine=engine)
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
     finished = asyncio.Event()
     async with asyncio.TaskGroup() as services:

@@ -156,6 +156,11 @@ class Edge:
         except WalletError as error:
             await _abort(context, call, api_error(error))
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open now."""
+        return len(self._streams)
+
     def drain(self) -> None:
         """End all open streams, so that their clients go elsewhere while calls in flight finish."""
         self._draining = True
@@ -199,6 +204,7 @@ class Edge:
             call.caller = await self._identify(token)
             self._gate.admit(call.caller, context)
             access.admit(call.caller)
+        validation.require_message(request)
         call.wallet = access.wallet(call.caller, request)
         validation.check(request)
 
