@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from domain.errors import NotImplementedHere, WalletDisabled
 from monay.wallet.v1 import consumer_wallet_service_pb2, operations_service_pb2, sandbox_service_pb2
+from server.api import validation
 from server.api.access import Access, CallerKind
 from server.api.certificates import Certificates
 from server.api.edge import Context, Edge, Rpc
@@ -188,7 +189,7 @@ def _handler(
         behaviour = _refusing(WalletDisabled, streaming=method.server_streaming)
     elif behaviour is None:
         behaviour = _refusing(NotImplementedHere, streaming=method.server_streaming)
-    reads, writes = GetMessageClass(method.input_type).FromString, GetMessageClass(method.output_type).SerializeToString
+    reads, writes = validation.reader(method.input_type), GetMessageClass(method.output_type).SerializeToString
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(edge.stream(rpc, behaviour), reads, writes)
     return grpc.unary_unary_rpc_method_handler(edge.unary(rpc, behaviour), reads, writes)

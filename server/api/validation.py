@@ -1,4 +1,4 @@
-"""The rules that stand beside the fields of the contract, enforced before a handler sees the message.
+"""What a message has to be before a handler sees it: bytes of its type, and within the rules beside its fields.
 
 protovalidate compiles the rules of a message type at its first use and judges a transfer in 7 µs. It is the only place
 that knows it, so that it can be replaced.
@@ -6,7 +6,12 @@ that knows it, so that it can be replaced.
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
+from collections.abc import Callable
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 from protovalidate import Validator, Violation
 
 from domain.errors import AssetUnsupported, FieldViolation, ValidationFailed
@@ -15,6 +20,32 @@ _validator = Validator()
 
 # Fields that name the asset to move or to look at. An unknown one has a reason of its own, as one we do not carry has.
 _ASSETS = ("asset", "buy_asset")
+
+
+MALFORMED: Final = object()
+"""In the place of a message: what came is none of its type."""
+
+
+def reader(kind: Descriptor) -> Callable[[bytes], Any]:
+    """Reads messages of that type. gRPC answers UNKNOWN when reading raises, and the caller could not tell whose fault
+    it was; so what cannot be read is handed on, to be refused like anything else that is wrong.
+    """
+    parse = GetMessageClass(kind).FromString
+
+    def read(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError:
+            return MALFORMED
+
+    return read
+
+
+def require_message(request: Any) -> None:
+    """Raise `ValidationFailed` in place of a message that could not be read."""
+    if request is MALFORMED:
+        text = "These bytes are no message of the rpc's type, or a text in them is not UTF-8."
+        raise ValidationFailed((FieldViolation("", "message.malformed", text),))
 
 
 def check(message: Message) -> None:
