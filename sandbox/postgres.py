@@ -5,7 +5,8 @@ Postgres refuses to run as root, so for root it runs as `postgres` or `nobody` (
 user cannot reach the virtual environment or the project (a home folder of root), programs and data live under
 /var/lib/monay-wallet, which only root can write.
 
-The password is made once and kept beside the data, readable only by whoever runs this.
+Two roles, as in a deployment: the owner of everything, and the service's own, which owns nothing. Their passwords are
+made once and kept beside the data, readable only by whoever runs this.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from urllib.parse import quote
 from sandbox.component import Component, Refused
 
 USER = "monay"
+SERVICE_USER = "monay_service"
 DATABASE = "monay"
 ROOTS_FOLDER = Path("/var/lib/monay-wallet")
 
@@ -62,8 +64,16 @@ class Postgres(Component):
         return self.database_url(DATABASE)
 
     def database_url(self, database: str) -> str:
-        password = quote(self._password_file.read_text(), safe="")
-        return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{database}"
+        """For the owner."""
+        return self._url(USER, self._password_file, database)
+
+    def service_url(self, database: str = DATABASE) -> str:
+        """For the service, once a migration has granted it what it needs."""
+        return self._url(SERVICE_USER, self._service_password_file, database)
+
+    def _url(self, user: str, password_file: Path, database: str) -> str:
+        password = quote(password_file.read_text(), safe="")
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     @functools.cached_property
     def working_folder(self) -> Path:
@@ -75,6 +85,10 @@ class Postgres(Component):
     @property
     def _password_file(self) -> Path:
         return self.folder / "password"
+
+    @property
+    def _service_password_file(self) -> Path:
+        return self.folder / "service-password"
 
     def _start(self) -> None:
         programs = _programs_for(self.os_user)
@@ -103,7 +117,17 @@ class Postgres(Component):
 
     def wait_ready(self) -> None:
         super().wait_ready()
+        self._create_service()
         self.create_database(DATABASE)
+
+    def _create_service(self) -> None:
+        import psycopg
+
+        _write_password(self._service_password_file)
+        with psycopg.connect(self.database_url("postgres"), autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (SERVICE_USER,)).fetchone():
+                role, password = psycopg.sql.Identifier(SERVICE_USER), self._service_password_file.read_text()
+                connection.execute(psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password))
 
     def create_database(self, name: str) -> None:
         """Create the database unless it is there."""
@@ -120,7 +144,7 @@ class Postgres(Component):
 
     def _initialize(self, programs: Path, data: Path) -> None:
         """Make the data folder under another name and rename it when complete: none is ever half made."""
-        self._write_password()
+        _write_password(self._password_file)
         half_made = data.with_name("data.new")
         shutil.rmtree(half_made, ignore_errors=True)
         half_made.mkdir(parents=True)
@@ -157,12 +181,13 @@ class Postgres(Component):
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise Refused(f"Postgres could not make its data folder {data}: {last}")
 
-    def _write_password(self) -> None:
-        if self._password_file.exists():
-            return
-        descriptor = os.open(self._password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(24))
+
+def _write_password(path: Path) -> None:
+    if path.exists():
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(24))
 
 
 def programs() -> Path:

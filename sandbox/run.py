@@ -52,13 +52,21 @@ def run(folder: Path, *, workers: int) -> None:
             listen[setting].require_free()
         start_all(list(parts.values()))
         settings.update({URL_SETTINGS[setting]: part.url for setting, part in parts.items()})
-        settings.setdefault("DATABASE_OWNER_URL", settings["DATABASE_URL"])
+        separate_roles(settings, parts)
         with migrating(settings):
             settings.update(token_settings(settings))
         start_all(list(faces.values()))
         endpoints = published(settings, gateway=faces["GATEWAY_LISTEN"].url if "GATEWAY_LISTEN" in faces else "")
         greeting.show(endpoints, keys, seconds=time.monotonic() - started)
         watch(everything)
+
+
+def separate_roles(settings: Settings, parts: dict[str, Component]) -> None:
+    """Migrations own the database of ours and the service does not; a database that was given has the roles it has."""
+    settings.setdefault("DATABASE_OWNER_URL", settings["DATABASE_URL"])
+    postgres = parts.get("POSTGRES_LISTEN")
+    if isinstance(postgres, Postgres):
+        settings["DATABASE_URL"] = postgres.service_url()
 
 
 # The part that listens there, and the setting that its URL fills.
@@ -174,7 +182,7 @@ def published(settings: Settings, *, gateway: str) -> Endpoints:
     endpoints = Endpoints(
         grpc=settings["GRPC_LISTEN"],
         http=settings["HTTP_LISTEN"],
-        database_url=settings["DATABASE_URL"],
+        database_url=settings["DATABASE_OWNER_URL"],
         redis_url=settings["REDIS_URL"],
         tempo_rpc_url="" if mock_mode() else settings["TEMPO_RPC_URL"],
         tempo_tokens=dict(pair.split("=") for pair in settings.get("TEMPO_TOKENS", "").split(",") if pair),

@@ -55,7 +55,7 @@ def postgres(sandbox_folder: Path) -> Iterator[Postgres]:
 def migrated_template(postgres: Postgres) -> str:
     """The name of a database that every `database` is a copy of: migrations run once a session."""
     postgres.create_database(TEMPLATE)
-    migrate(postgres.database_url(TEMPLATE))
+    migrate(postgres.database_url(TEMPLATE), service=postgres.service_url(TEMPLATE))
     return TEMPLATE
 
 
@@ -69,6 +69,12 @@ def database(postgres: Postgres, migrated_template: str) -> Iterator[str]:
         )
         yield postgres.database_url(name)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def service_database(postgres: Postgres, database: str) -> str:
+    """The URL of the same database for the service's own role, which owns nothing in it."""
+    return postgres.service_url(database.rpartition("/")[2])
 
 
 @pytest.fixture(scope="session")
@@ -117,11 +123,11 @@ def require_program() -> Callable[[str], str]:
     return find
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, *, service: str | None = None) -> None:
     """Bring a database to the newest schema, by the command that a deployment uses."""
     subprocess.run(
         [sys.executable, "-m", "storage.migrations", "upgrade"],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url, "DATABASE_OWNER_URL": url},
+        env={**os.environ, "DATABASE_URL": service or url, "DATABASE_OWNER_URL": url},
         check=True,
     )

@@ -1,6 +1,7 @@
 """`python -m storage.migrations upgrade | current | check | new MESSAGE`.
 
-Runs as the owner of the schema: `DATABASE_OWNER_URL`, or `DATABASE_URL` where both are one.
+Runs as the owner of the schema: `DATABASE_OWNER_URL`, or `DATABASE_URL` where both are one. Where they are not, an
+upgrade ends with granting the role of `DATABASE_URL` what the service needs (`storage/privileges.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
+
+from storage import privileges
 
 FOLDER = Path(__file__).parent
 
@@ -36,6 +40,18 @@ def _next_number(config: Config) -> str:
     return f"{int(newest or 0) + 1:04}"
 
 
+def _upgrade(config: Config, service_url: str | None) -> None:
+    command.upgrade(config, "head")
+    owner_url = config.attributes["url"]
+    service = make_url(service_url).username if service_url else None
+    if service is None or service == owner_url.username:
+        return
+    engine = create_engine(owner_url, connect_args={"connect_timeout": 10})
+    with engine.begin() as connection:
+        privileges.grant(connection, service)
+    engine.dispose()
+
+
 def main() -> int:
     """Run one of Alembic's commands."""
     parser = argparse.ArgumentParser(prog="python -m storage.migrations", description=__doc__)
@@ -48,7 +64,7 @@ def main() -> int:
         return 2
     config = configuration(database_url)
     actions: dict[str, Callable[[], object]] = {
-        "upgrade": lambda: command.upgrade(config, "head"),
+        "upgrade": lambda: _upgrade(config, os.environ.get("DATABASE_URL")),
         "current": lambda: command.current(config),
         "check": lambda: command.check(config),
         "new": lambda: command.revision(config, arguments.message, autogenerate=True, rev_id=_next_number(config)),

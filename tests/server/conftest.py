@@ -135,8 +135,9 @@ async def serving(settings: Settings, *, credentials: grpc.ChannelCredentials | 
 
 
 @pytest.fixture
-def settings(database: str, tmp_path: Path) -> Settings:
-    return wallet_settings(database, tmp_path)
+def settings(service_database: str, tmp_path: Path) -> Settings:
+    """Of a server that works as the service's own role, as it does in a deployment."""
+    return wallet_settings(service_database, tmp_path)
 
 
 @pytest.fixture

@@ -48,13 +48,13 @@ async def test_reflection_lists_the_services_in_both_versions(wallet: Wallet, ve
 
 
 @pytest.fixture
-def production(database: str, tmp_path: Path) -> tuple[Settings, trustme.CA]:
+def production(service_database: str, tmp_path: Path) -> tuple[Settings, trustme.CA]:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     (tmp_path / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     (tmp_path / "key.pem").write_bytes(certificate.private_key_pem.bytes())
     changes = {"tls_cert_file": tmp_path / "cert.pem", "tls_key_file": tmp_path / "key.pem"}
-    return wallet_settings(database, tmp_path, environment="production", **changes), authority
+    return wallet_settings(service_database, tmp_path, environment="production", **changes), authority
 
 
 async def test_with_a_certificate_tls_is_all_that_is_spoken(production: tuple[Settings, trustme.CA]) -> None:
