@@ -34,7 +34,7 @@ def main() -> int:
     try:
         with world.running(account_count=options.accounts, workers=options.workers) as running:
             _require_same_rows(running)
-            results = transfers.measure(running, pace, _say)
+            results = transfers.measure(running, pace, _say, workers=options.workers)
             bulk = transfers.measure_bulk(running, pace, _say)
             proven = asyncio.run(books.require_clean(running.database_url))
             machine = report.machine(running.database_url)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.measurement import Load, Measurement
-from benchmarks.transfers import ROW_FOR_ROW, SIX, TARGET_P99_MS, TARGETS, WALLET, Bulk, Pace, Results, ratio
+from benchmarks.transfers import EMPTY, ROW_FOR_ROW, SIX, TARGET_P99_MS, TARGETS, WALLET, Bulk, Pace, Results, ratio
 from sandbox.endpoints import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -106,12 +106,16 @@ def _machine(report: Report) -> Iterator[str]:
 
 
 def _rates(report: Report) -> Iterator[str]:
-    yield "| load | six statements | row for row | **wallet** | wallet : six | to reach | wallet : row for row |"
-    yield "|---|---|---|---|---|---|---|"
+    yield (
+        "| load | six statements | row for row | empty rpc | **wallet** | wallet : six | to reach "
+        "| wallet : row for row | empty rpc : six |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     for load, by_name in report.transfers.items():
-        rates = " | ".join(_rate(by_name[name]) for name in (SIX, ROW_FOR_ROW, WALLET))
+        rates = " | ".join(_rate(by_name[name]) for name in (SIX, ROW_FOR_ROW, EMPTY, WALLET))
         own, rows = ratio(report.transfers, load), ratio(report.transfers, load, to=ROW_FOR_ROW)
-        yield f"| {load} | {rates} | **{own:.2f}** | {_target(load)} | {rows:.2f} |"
+        most = ratio(report.transfers, load, of=EMPTY)
+        yield f"| {load} | {rates} | **{own:.2f}** | {_target(load)} | {rows:.2f} | {most:.2f} |"
 
 
 def _rate(found: Measurement) -> str:
@@ -153,14 +157,14 @@ def _draw(results: Results) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    colours = {SIX: "#9aa5b1", ROW_FOR_ROW: "#cbd2d9", WALLET: "#2f6f4f"}
+    colours = {SIX: "#9aa5b1", ROW_FOR_ROW: "#cbd2d9", EMPTY: "#e6c27a", WALLET: "#2f6f4f"}
     figure, (rates, waits) = pyplot.subplots(1, 2, figsize=(11, 4))
     places = range(len(results))
     for number, name in enumerate(colours):
-        shifted = [place + (number - 1) * 0.27 for place in places]
+        shifted = [place + (number - 1.5) * 0.21 for place in places]
         found = [by_name[name] for by_name in results.values()]
-        rates.bar(shifted, [one.per_second for one in found], 0.25, label=name, color=colours[name])
-        waits.bar(shifted, [one.p99_ms for one in found], 0.25, label=name, color=colours[name])
+        rates.bar(shifted, [one.per_second for one in found], 0.19, label=name, color=colours[name])
+        waits.bar(shifted, [one.p99_ms for one in found], 0.19, label=name, color=colours[name])
     for axes, title in ((rates, "transfers a second"), (waits, "99th percentile, ms")):
         axes.set_title(title)
         axes.set_xticks(list(places), [str(load).replace(", ", ",\n") for load in results], fontsize=8)

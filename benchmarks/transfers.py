@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks import empty
 from benchmarks.generator import Generator
 from benchmarks.measurement import Load, Measurement, median
 from benchmarks.world import World
@@ -17,6 +18,7 @@ from benchmarks.yardsticks import SIX_STATEMENTS, TRANSFER, Pgbench
 WALLET = "wallet"
 SIX = "six statements"
 ROW_FOR_ROW = "row for row"
+EMPTY = "empty rpc"
 
 LOADS = (Load(1), Load(16), Load(64), Load(256), Load(64, hot=True))
 
@@ -59,11 +61,16 @@ FULL = Pace(repetitions=3, seconds=8.0, warmup=1.0)
 
 Results = dict[Load, dict[str, Measurement]]
 Progress = Callable[[str], None]
+Runners = dict[str, Callable[[Load], Measurement]]
 
 
-def measure(world: World, pace: Pace, progress: Progress) -> Results:
+def measure(world: World, pace: Pace, progress: Progress, *, workers: int) -> Results:
     """The medians of everybody at every load."""
-    runners = _runners(world, pace)
+    with empty.running(world, processes=workers) as nothing:
+        return _measure(world, _runners(world, nothing, pace), pace, progress)
+
+
+def _measure(world: World, runners: Runners, pace: Pace, progress: Progress) -> Results:
     if Generator(world).is_smoke:
         progress("there is no go here: the load comes from Python clients, and the wallet's figures are a smoke test")
     progress("warming up")
@@ -95,18 +102,19 @@ def measure_bulk(world: World, pace: Pace, progress: Progress) -> dict[Bulk, Mea
     return {bulk: median(found) for bulk, found in runs.items()}
 
 
-def ratio(results: Results, load: Load, *, to: str = SIX) -> float:
+def ratio(results: Results, load: Load, *, of: str = WALLET, to: str = SIX) -> float:
     """How many of the wallet's transfers there are for each of the yardstick's."""
-    return results[load][WALLET].per_second / results[load][to].per_second
+    return results[load][of].per_second / results[load][to].per_second
 
 
-def _runners(world: World, pace: Pace) -> dict[str, Callable[[Load], Measurement]]:
-    generator = Generator(world)
+def _runners(world: World, nothing: World, pace: Pace) -> Runners:
+    generator, on_empty = Generator(world), Generator(nothing)
     pgbench = Pgbench(world.database_url, account_count=world.account_count, postgres_pid=world.processes["Postgres"])
     seconds, warmup = pace.seconds, pace.warmup
     return {
         SIX: lambda load: pgbench.run(SIX_STATEMENTS, load, seconds=seconds, warmup=warmup),
         ROW_FOR_ROW: lambda load: pgbench.run(TRANSFER, load, seconds=seconds, warmup=warmup),
+        EMPTY: lambda load: on_empty.run(load, seconds=seconds, warmup=warmup),
         WALLET: lambda load: generator.run(load, seconds=seconds, warmup=warmup),
     }
 
