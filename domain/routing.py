@@ -147,25 +147,45 @@ class RouteDecision:
     rejected: tuple[RejectedRoute, ...] = ()
 
 
-def known_routes(fees: FeeSchedule) -> tuple[Route, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankTerms:
+    """What a deployment sends through banks at a time, and how long they take."""
+
+    least_micros: int = 1_000_000
+    most_micros: int = 1_000_000_000_000
+    eta: timedelta = timedelta(days=1)
+
+
+def known_routes(fees: FeeSchedule, bank: BankTerms = BankTerms()) -> tuple[Route, ...]:
     """What the two providers do. A provider that no worker watches is rejected as unhealthy, whatever stands here."""
     free = 0
-    seconds, minute, banking_day = timedelta(seconds=2), timedelta(minutes=1), timedelta(days=1)
+    seconds, minute = timedelta(seconds=2), timedelta(minutes=1)
     tempo = {
         Purpose.SETTLEMENT: Terms(free, seconds),
         Purpose.CHAIN_DEPOSIT: Terms(free, seconds),
         Purpose.CHAIN_WITHDRAWAL: Terms(fees.withdrawal_micros, seconds),
     }
-    bank = {
-        Purpose.BANK_DEPOSIT: Terms(free, banking_day),
-        Purpose.BANK_WITHDRAWAL: Terms(fees.withdrawal_micros, banking_day),
-    }
+    wires_in = {Purpose.BANK_DEPOSIT: Terms(free, bank.eta)}
+    payouts = {Purpose.BANK_WITHDRAWAL: Terms(fees.withdrawal_micros, bank.eta)}
     carried = frozenset({Asset.USDC, Asset.EURC})
     settlement = {Purpose.SETTLEMENT: Terms(free, minute)}
     return (
         Route(provider="tempo", rail=Rail.TEMPO, terms=tempo, assets=frozenset(Asset)),
         Route(provider="circle", rail=Rail.CIRCLE, terms=settlement, assets=carried, takes_float=True),
-        Route(provider="circle", rail=Rail.MINT, terms=bank, assets=frozenset({Asset.USDC})),
+        _bank_route(wires_in, bank),
+        _bank_route(payouts, bank, takes_float=True),
+    )
+
+
+def _bank_route(terms: Mapping[Purpose, Terms], bank: BankTerms, *, takes_float: bool = False) -> Route:
+    return Route(
+        provider="circle",
+        rail=Rail.MINT,
+        terms=terms,
+        assets=frozenset({Asset.USDC}),
+        least_micros=bank.least_micros,
+        most_micros=bank.most_micros,
+        takes_float=takes_float,
     )
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.commands import LimitReturn, RecordKind, RecordTransition
+from domain.errors import FieldViolation, ValidationFailed
 from domain.identity import ConsumerId, ItemId, TransactionId
 from domain.money import Money
 from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, held, operator_account
@@ -65,6 +66,16 @@ class HoldEnd:
     postings: tuple[Posting, ...]
     transition: RecordTransition
     limit_return: LimitReturn | None = None
+
+
+MICROS_PER_CENT = 10_000
+
+
+def check_bank_amount(amount: Money) -> None:
+    """Banks know no amounts below a cent."""
+    if amount.micros % MICROS_PER_CENT:
+        text = f"must be a multiple of {MICROS_PER_CENT}: banks pay whole cents"
+        raise ValidationFailed((FieldViolation("amount.micros", "amount.whole_cents", text),))
 
 
 def hold_posting(consumer: ConsumerId, amount: Money, fee: Money) -> Posting:

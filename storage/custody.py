@@ -93,14 +93,20 @@ class Standing:
     rail: Rail
     asset: Asset
     micros: int
+    reserved_micros: int = 0
+
+    @property
+    def spendable(self) -> int:
+        """What nothing in flight takes already."""
+        return self.micros - self.reserved_micros
 
 
 async def standing(tx: Tx, holders: Collection[HolderId]) -> list[Standing]:
     """Everything that stands anywhere for these holders."""
-    columns = (_c.holder_id, _c.rail, _c.asset, _c.micros)
+    columns = (_c.holder_id, _c.rail, _c.asset, _c.micros, _c.reserved_micros)
     found = select(*columns).where(_c.holder_id.in_(sorted(holders)), _c.micros > 0)
     rows = await tx.execute(found.order_by(_c.holder_id, _c.asset, _c.rail))
-    return [Standing(row.holder_id, Rail(row.rail), Asset(row.asset), row.micros) for row in rows]
+    return [Standing(row[0], Rail(row[1]), Asset(row[2]), row[3], row[4]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from domain.money import Asset, Money
+from domain.settlement import Rail
 from monay.wallet.v1 import transfer_pb2 as pb
 from server.api.access import Call
 from server.api.convert import checksummed
@@ -41,11 +44,29 @@ class Deposits:
 
 def _response(announced: Announced) -> pb.DepositResponse:
     told = announced.deposit.instructions
+    response = pb.DepositResponse(route=route(announced.deposit.route), replayed=announced.replayed)
+    if told["rail"] == Rail.MINT:
+        response.bank.CopyFrom(_bank(told))
+    else:
+        response.chain.CopyFrom(_chain(told))
+    return response
+
+
+def _bank(told: Mapping[str, Any]) -> pb.BankInstructions:
+    return pb.BankInstructions(
+        beneficiary_name=told["beneficiary_name"],
+        bank_name=told["bank_name"],
+        account_number=told["account_number"],
+        routing_number=told["routing_number"],
+        reference=told["reference"],
+    )
+
+
+def _chain(told: Mapping[str, Any]) -> pb.ChainInstructions:
     token_address = told["token_address"]
-    chain = pb.ChainInstructions(
+    return pb.ChainInstructions(
         rail=told["rail"],
         chain_id=told["chain_id"],
         address=checksummed(told["address"]),
         token_address=checksummed(token_address) if token_address else "",
     )
-    return pb.DepositResponse(route=route(announced.deposit.route), chain=chain, replayed=announced.replayed)

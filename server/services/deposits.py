@@ -6,13 +6,13 @@ even when routing would decide otherwise by now.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from uuid import UUID
 
 from domain.clock import Clock, Entropy
 from domain.commands import Command, Request
-from domain.errors import ConsumerNotFound, ProviderUnavailable, WalletError
+from domain.errors import BankAccountNotFound, ConsumerNotFound, ProviderUnavailable, WalletError
 from domain.identity import ConsumerId, body_hash, request_key
 from domain.ledger_state import Outcome, Refused
 from domain.money import Asset, Money
@@ -20,8 +20,9 @@ from domain.routing import Purpose, RouteDecision, RouteRequest, Speed
 from domain.settlement import Rail
 from server.ledger_writer import LedgerWriter
 from server.services.routing import Routing
-from storage import custody, deposits
+from storage import bank_links, custody, deposits
 from storage.bank_accounts import BankAccounts
+from storage.bank_links import BankLink
 from storage.database import Engine, reading
 from storage.deposits import Deposit
 
@@ -116,15 +117,36 @@ class DepositService:
             async with reading(self._engine) as tx:
                 await self._bank_accounts.active(tx, order.consumer, order.bank_account_id)
         speed = await self._routing.speed(order.speed, consumer=order.consumer)
-        request = RouteRequest(purposes=_PURPOSES[order.source], amount=order.amount, speed=speed)
+        bank = await self._bank(order)
+        purposes = _PURPOSES[order.source]
+        if order.source is DepositSource.ANY and bank is None:
+            purposes = _PURPOSES[DepositSource.CHAIN]
+        request = RouteRequest(purposes=purposes, amount=order.amount, speed=speed)
         route = await self._routing.choose(request, consumer=order.consumer)
-        instructions = await self._instructions(order, route)
+        if route.rail is Rail.MINT:
+            instructions = self._wire_instructions(order, bank, route)
+        else:
+            instructions = await self._chain_instructions(order, route)
         return Deposit(self._entropy.uuid7(), order.consumer, order.amount, route, instructions)
 
-    async def _instructions(self, order: DepositOrder, route: RouteDecision) -> dict[str, str | int]:
-        if route.rail is not Rail.TEMPO:
-            # Bank details come from the provider, and none has left any here.
+    async def _bank(self, order: DepositOrder) -> BankLink | None:
+        """The linked account that a wire would come from: the one that was named, or else the newest."""
+        async with reading(self._engine) as tx:
+            if order.bank_account_id is not None:
+                return await bank_links.find(tx, order.bank_account_id)
+            return await bank_links.newest_active(tx, order.consumer)
+
+    def _wire_instructions(
+        self, order: DepositOrder, bank: BankLink | None, route: RouteDecision
+    ) -> dict[str, str | int]:
+        """What a worker keeps for wires from that account: only they can tell whose the money is."""
+        if bank is None and order.bank_account_id is None:
+            raise BankAccountNotFound()
+        if bank is None or bank.instructions is None:
             raise ProviderUnavailable(route.provider)
+        return {"rail": route.rail, **asdict(bank.instructions)}
+
+    async def _chain_instructions(self, order: DepositOrder, route: RouteDecision) -> dict[str, str | int]:
         async with reading(self._engine) as tx:
             found = await custody.addresses_of(tx, [order.consumer])
         if order.consumer not in found:

@@ -15,6 +15,7 @@ from domain.identity import OPERATOR, ConsumerId
 from domain.money import Asset, Money
 from domain.pricing import FeeSchedule
 from domain.routing import (
+    BankTerms,
     Health,
     Purpose,
     RouteDecision,
@@ -32,9 +33,17 @@ from storage.database import Engine, Tx, reading
 class Routing:
     """Chooses routes. One for each process."""
 
-    def __init__(self, *, engine: Engine, fees: FeeSchedule, policy: RoutingPolicy, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        fees: FeeSchedule,
+        policy: RoutingPolicy,
+        clock: Clock,
+        bank: BankTerms | None = None,
+    ) -> None:
         self._engine = engine
-        self._routes = known_routes(fees)
+        self._routes = known_routes(fees, bank or BankTerms())
         self._policy = policy
         self._clock = clock
 
@@ -70,6 +79,6 @@ class Routing:
         return Situation(
             now=self._clock.now(),
             health=health,
-            floats={one.rail: one.micros for one in standing if one.holder == OPERATOR},
+            floats={one.rail: one.spendable for one in standing if one.holder == OPERATOR},
             positions={one.rail: one.micros for one in standing if one.holder != OPERATOR},
         )

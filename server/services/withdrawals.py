@@ -1,8 +1,8 @@
 """Withdrawals: money leaves the wallet system, to an address on Tempo or to a bank account.
 
-The command holds amount and fee and brings the settlement item that pays them out; what ends the hold is seen later, by
-the worker that watches the rail. An address that belongs to another consumer is paid as a transfer, because nothing has
-to leave for that.
+The command holds amount and fee; what pays them out is a settlement item that it brings, or a payout that the worker of
+the bank rail starts. What ends the hold is seen later, by the worker that watches the rail. An address that belongs to
+another consumer is paid as a transfer, because nothing has to leave for that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from domain.bank_accounts import BankAccountState
 from domain.clock import Clock, Entropy
 from domain.commands import Command, NewItem, Request
 from domain.errors import ProviderUnavailable, WalletError
@@ -19,14 +20,13 @@ from domain.money import Money
 from domain.postings import Transaction, TransactionKind
 from domain.pricing import FeeSchedule
 from domain.routing import Purpose, RouteDecision, RouteRequest, Speed
-from domain.settlement import Rail
 from domain.transfers import booking
-from domain.withdrawals import Withdrawal, WithdrawalState, hold_posting
+from domain.withdrawals import Withdrawal, WithdrawalState, check_bank_amount, hold_posting
 from server.ledger_writer import LedgerWriter
 from server.services.destinations import Destinations
 from server.services.rates import ReferenceRates
 from server.services.routing import Routing
-from storage import requests, transactions, withdrawals
+from storage import bank_links, requests, transactions, withdrawals
 from storage.bank_accounts import BankAccounts
 from storage.database import Engine, reading
 from storage.transactions import Recorded, recorded
@@ -124,6 +124,7 @@ class WithdrawalService:
         if order.address is not None:
             return await self._destinations.owner(order.address, sender=order.consumer)
         assert order.bank_account_id is not None, "a withdrawal goes somewhere"
+        check_bank_amount(order.amount)
         async with reading(self._engine) as tx:
             await self._bank_accounts.active(tx, order.consumer, order.bank_account_id)
         return None
@@ -133,10 +134,16 @@ class WithdrawalService:
         speed = await self._routing.speed(order.speed, consumer=order.consumer)
         request = RouteRequest(purposes=frozenset({purpose}), amount=order.amount, speed=speed)
         route = await self._routing.choose(request, consumer=order.consumer)
-        if route.rail is not Rail.TEMPO:
-            # Nobody pays out there yet, so what is held for it would be held for ever.
-            raise ProviderUnavailable(route.provider)
+        if order.bank_account_id is not None:
+            await self._require_link(order.bank_account_id, route)
         return route
+
+    async def _require_link(self, bank_account_id: UUID, route: RouteDecision) -> None:
+        """The provider knows the account: what is held for one that it does not would be held for ever."""
+        async with reading(self._engine) as tx:
+            link = await bank_links.find(tx, bank_account_id)
+        if link is None or link.state is not BankAccountState.ACTIVE:
+            raise ProviderUnavailable(route.provider)
 
     def _transfer(self, order: WithdrawalOrder, owner: ConsumerId, request: Request, limit_usd_micros: int) -> Command:
         """What pays another consumer, at once, without anything leaving."""
@@ -161,8 +168,12 @@ class WithdrawalService:
         )
 
     def _hold(self, order: WithdrawalOrder, request: Request, route: RouteDecision, limit_usd_micros: int) -> _Plan:
-        """The hold, its record, and the item that pays it out once the ledger's posting makes it count (rule 16)."""
+        """The hold, its record, and the item that pays it out once the ledger's posting makes it count (rule 16).
+
+        A bank is paid by the provider out of the operator's position: that item comes when the bank has been paid.
+        """
         amount, fee, now = order.amount, route.fee, self._clock.now()
+        to_chain = order.address is not None
         withdrawal = Withdrawal(
             id=self._entropy.uuid7(),
             transaction_id=TransactionId(self._entropy.uuid7()),
@@ -173,7 +184,7 @@ class WithdrawalService:
             state=WithdrawalState.HELD,
             address=order.address.lower() if order.address is not None else None,
             bank_account_id=order.bank_account_id,
-            item_id=ItemId(self._entropy.uuid7()),
+            item_id=ItemId(self._entropy.uuid7()) if to_chain else None,
             limit_day=now.date(),
             limit_usd_micros=limit_usd_micros,
         )
@@ -183,7 +194,7 @@ class WithdrawalService:
             request=request,
             sender=order.consumer,
             limit_usd_micros=limit_usd_micros,
-            items=(_item(withdrawal),),
+            items=(_item(withdrawal),) if to_chain else (),
             new_records=(withdrawals.new_record(withdrawal, now=now),),
         )
         return _Plan(command, withdrawal)

@@ -15,6 +15,7 @@ from domain.money import Asset, Money
 from domain.pricing import FeeSchedule
 from domain.routing import (
     LASTING,
+    BankTerms,
     Health,
     Purpose,
     RejectedRoute,
@@ -51,7 +52,7 @@ def asked(*purposes: Purpose, amount: Money = HUNDRED, speed: Speed = Speed.STAN
 
 def things(tempo: Health | None = WELL, circle: Health | None = None, **changes: object) -> Situation:
     health = {name: one for name, one in (("tempo", tempo), ("circle", circle)) if one is not None}
-    situation = Situation(now=NOW, health=health, floats={Rail.CIRCLE: FLOAT})
+    situation = Situation(now=NOW, health=health, floats={Rail.CIRCLE: FLOAT, Rail.MINT: FLOAT})
     return replace(situation, **changes)  # type: ignore[arg-type]
 
 
@@ -86,6 +87,26 @@ def test_a_bank_is_reached_by_mint_alone_which_is_no_fallback() -> None:
     assert (decision.provider, decision.rail) == ("circle", Rail.MINT)
     assert decision.reasons == (Reason.ONLY_ROUTE,)
     assert rejected(decision, "tempo").reasons == (Reason.NOT_REACHED,)
+
+
+def test_a_bank_is_paid_only_out_of_what_the_operator_has_there() -> None:
+    """The payout comes out of the float at the custodian; a wire in needs none."""
+    empty = things(circle=WELL, floats={Rail.CIRCLE: FLOAT, Rail.MINT: HUNDRED.micros - 1})
+    with pytest.raises(NoRoute):
+        choose_route(asked(Purpose.BANK_WITHDRAWAL), ROUTES, empty, POLICY)
+    assert choose_route(asked(Purpose.BANK_DEPOSIT), ROUTES, empty, POLICY).rail is Rail.MINT
+
+
+def test_banks_have_bounds_of_their_own() -> None:
+    """Neither a cent nor a fortune goes by wire; where no amount is said yet, the bounds say nothing."""
+    routes = known_routes(FeeSchedule(), BankTerms(least_micros=10_000_000, most_micros=20_000_000))
+    for micros, fits in ((9_999_999, False), (10_000_000, True), (20_000_000, True), (20_000_001, False), (0, True)):
+        wire = asked(Purpose.BANK_DEPOSIT, amount=Money(Asset.USDC, micros))
+        if fits:
+            assert choose_route(wire, routes, things(circle=WELL), POLICY).rail is Rail.MINT
+        else:
+            with pytest.raises(NoRoute):
+                choose_route(wire, routes, things(circle=WELL), POLICY)
 
 
 @pytest.mark.parametrize(
