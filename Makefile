@@ -54,8 +54,8 @@ bench-compare: dev-environment ## This server and an earlier one in turns (BASE=
 	@test -n "$(BASE)" || { echo "make bench-compare: say which revision: BASE=..." >&2; exit 2; }
 	@$(PY) -m benchmarks.compare $(BASE) $(ARGS)
 
-acceptance: dev-environment ## The acceptance story against the servers of `make run`
-	@$(call later,tests/acceptance,$(PY) -m pytest tests/acceptance $(ARGS))
+acceptance: run-environment ## The guide's criteria, measured against the wallet of `make run`, or ARGS="--target host:port"
+	@$(PY) -m sandbox.acceptance $(ARGS)
 
 simulate: dev-environment ## Play settlement under random histories and faults (SEEDS=1 SEED_START=n: one of them again)
 	@$(PY) -m tests.simulation --seeds $(or $(SEEDS),200) --start $(or $(SEED_START),0) $(ARGS)
