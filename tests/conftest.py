@@ -24,6 +24,7 @@ from sandbox.component import free_port
 from sandbox.postgres import Postgres
 from sandbox.tempo_node import TempoNode
 from sandbox.valkey import Valkey
+from tests.circle import CircleSandbox, start_circle
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = "template_migrated"
@@ -106,6 +107,19 @@ def tempo_node(sandbox_folder: Path) -> Iterator[TempoNode]:
         yield node
     finally:
         node.stop()
+
+
+@pytest.fixture(scope="session")
+def circle_keys(sandbox_folder: Path) -> Path:
+    """The keys of all simulators of a session: making an RSA key takes longer than starting one."""
+    return sandbox_folder / "circle-keys"
+
+
+@pytest.fixture
+def circle(tmp_path: Path, circle_keys: Path) -> Iterator[CircleSandbox]:
+    """A Circle simulator of this test alone, with its float and nothing else in it."""
+    with start_circle(tmp_path / "circle", keys=circle_keys) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="session")
