@@ -1,18 +1,18 @@
-"""The HTTP side of a process: metrics for Prometheus. It never carries a consumer's request."""
+"""The HTTP side of a process: metrics for Prometheus and, where there are any, webhooks. Never a consumer's request."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from server.process import StartRefused
 
@@ -20,11 +20,13 @@ from server.process import StartRefused
 class HttpServer:
     """Serves in the process' own event loop until told to stop."""
 
-    def __init__(self, address: str, *, offset: int, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, address: str, *, offset: int, registry: CollectorRegistry, routes: Sequence[BaseRoute] = ()
+    ) -> None:
         """Listen at `host:port + offset`: each process of a supervisor has a port of its own."""
         self._listener = _listen(address, offset)
         self._registry = registry
-        app = Starlette(routes=[Route("/metrics", self._metrics)])
+        app = Starlette(routes=[Route("/metrics", self._metrics), *routes])
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         self._server = _Uvicorn(config)
 

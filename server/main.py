@@ -110,7 +110,7 @@ from server.workers.dex_prices import DexPrices, ExpiredQuotes
 from server.workers.figures import WalletFigures
 from server.workers.jobs import JobWorker, destination_handler, faucet_handler, proof_handler
 from server.workers.kyc_review import KycReview
-from server.workers.provider_probe import ProviderProbe
+from server.workers.provider_probe import ProviderProbe, chain_look
 from server.workers.reconciliation import Reconciliation
 from server.workers.schedules import ScheduleWorker
 from server.workers.settlement import CHAIN, SettlementPace, SettlementWorker
@@ -385,7 +385,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     engine = create_engine(database_url, pool_size=settings.database_pool_size)
     await require_database(engine, production=settings.production)
     # Imported only here: web3, and all below it, would cost an API process a second and memory it never uses.
-    from server import rails
+    from server import circle, rails
 
     rail = rails.connect(settings, clock=clock, entropy=entropy)
     await rails.require_chain(rail, settings, clock=clock, stop=stop)
@@ -432,9 +432,25 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     }
     if settings.sandbox and rail.faucet is not None:
         handlers["faucet"] = faucet_handler(rail.faucet)
-    if settings.sandbox and settings.sealing_keys_file is not None:
+    bank_accounts = None
+    if settings.sealing_keys_file is not None:
         bank_accounts = BankAccounts(KeyRing.read(settings.sealing_keys_file, entropy=entropy))
+    if settings.sandbox and bank_accounts is not None:
         handlers[LINK_JOB] = sandbox_link_handler(engine=engine, accounts=bank_accounts, clock=clock)
+    custodian = rails.connect_circle(settings, clock=clock)
+    parts = circle.Parts()
+    if custodian is not None:
+        parts = circle.parts_of(
+            custodian,
+            settings,
+            engine=engine,
+            writer=writer,
+            accounts=bank_accounts,
+            registry=registry,
+            clock=clock,
+            entropy=entropy,
+        )
+        handlers |= parts.handlers
     workers: list[Part] = [
         settlement,
         watcher,
@@ -456,16 +472,19 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
             clock=clock,
             entropy=entropy,
         ),
-        ProviderProbe(engine=engine, provider=rail.provider, health=health, clock=clock),
+        ProviderProbe(
+            engine=engine, name=rail.provider.name, look=chain_look(rail.provider), health=health, clock=clock
+        ),
         DexPrices(engine=engine, exchange=rail.exchange, clock=clock),
         ExpiredQuotes(engine=engine, clock=clock),
         JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
         KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),
         AuditChain(engine=engine, clock=clock),
         WalletFigures(registry, engine=engine, clock=clock),
+        *parts.workers,
     ]
     ProcessFigures(registry, writer=writer, engine=engine)
-    metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
+    metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry, routes=parts.routes)
     finished = asyncio.Event()
     async with asyncio.TaskGroup() as services:
         for part in (writer, feed, metrics):
@@ -477,6 +496,8 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         finally:
             finished.set()
     await rail.close()
+    if custodian is not None:
+        await custodian.close()
     await cache.close()
     await engine.dispose()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,7 +11,8 @@ import structlog
 from pydantic import SecretStr
 
 from domain.clock import Clock, Entropy
-from providers import simulated, tempo
+from domain.money import Asset
+from providers import circle, simulated, tempo
 from providers.base import ChainReader, Exchange, Faucet, ProviderUnavailable, SettlementProvider, Signer
 from server.process import StartRefused
 from server.settings import Settings, revealed
@@ -36,6 +37,47 @@ def connect(settings: Settings, *, clock: Clock, entropy: Entropy) -> Connected:
     if settings.tempo_mock_mode:
         return _simulated(settings, clock, entropy)
     return _tempo(settings, clock)
+
+
+def connect_circle(settings: Settings, *, clock: Clock) -> circle.CircleRail | None:
+    """Circle, where there is a key for it. Nothing is sent yet."""
+    if settings.circle_api_key is None:
+        return None
+    wallets_url, mint_url = _circle_urls(settings)
+    config = circle.CircleConfig(
+        wallets_url=wallets_url,
+        mint_url=mint_url,
+        api_key=settings.circle_api_key.get_secret_value(),
+        entity_secret=_key(settings.circle_entity_secret),
+        mint_api_key=revealed(settings.circle_mint_api_key),
+        wallet_set=settings.circle_wallet_set_id or "",
+        chain=settings.circle_chain_name,
+        tokens=_circle_tokens(settings),
+        redis_url=revealed(settings.redis_url),
+        rates=circle.Rates(reads=settings.circle_reads_per_second, writes=settings.circle_writes_per_second),
+        events=circle.EventRules(
+            entity_id=settings.circle_entity_id,
+            topics=frozenset(settings.circle_sns_topics),
+            certificate_hosts=frozenset(settings.circle_sns_cert_hosts),
+        ),
+    )
+    return circle.connect(config, clock=clock)
+
+
+def _circle_urls(settings: Settings) -> tuple[str, str]:
+    """Where Wallets and Mint are. Wallets has one host for both environments: the key's prefix tells them apart."""
+    if settings.circle_base_url:
+        return settings.circle_base_url, settings.circle_base_url
+    in_sandbox = settings.circle_env == "sandbox"
+    return "https://api.circle.com", "https://api-sandbox.circle.com" if in_sandbox else "https://api.circle.com"
+
+
+def _circle_tokens(settings: Settings) -> Mapping[Asset, str]:
+    chain = settings.circle_chain_name
+    tokens = {**circle.known_tokens(chain), **settings.circle_tokens}
+    if Asset.USDC not in tokens:
+        raise StartRefused(f"CIRCLE_TOKENS: says nothing about USDC, and its address on {chain} is not known here.")
+    return {asset: address for asset, address in tokens.items() if asset in (Asset.USDC, Asset.EURC)}
 
 
 async def require_chain(rail: Connected, settings: Settings, *, clock: Clock, stop: asyncio.Event) -> None:

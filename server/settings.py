@@ -26,6 +26,7 @@ from domain.money import Asset
 from domain.pricing import FeeSchedule
 from domain.routing import RoutingPolicy
 from domain.swaps import SwapPolicy
+from server.circle_settings import circle_faults, circle_production_faults
 from server.origins import Network, networks
 from server.token_keys import ConfiguredKey, KeyUnusable
 from storage.sealing import KeyFileUnusable, KeyRing
@@ -37,7 +38,15 @@ _SWAPS = SwapPolicy()
 
 # Only workers hold these. The supervisor takes them out of the environment of its API processes, and an API process
 # that finds one in production does not start.
-WORKER_SECRETS = ("TEMPO_PRIVATE_KEY", "TEMPO_FEE_PAYER_KEY", "TEMPO_SEED", "TEMPO_FAUCET_KEY", "CIRCLE_API_KEY")
+WORKER_SECRETS = (
+    "TEMPO_PRIVATE_KEY",
+    "TEMPO_FEE_PAYER_KEY",
+    "TEMPO_SEED",
+    "TEMPO_FAUCET_KEY",
+    "CIRCLE_API_KEY",
+    "CIRCLE_ENTITY_SECRET",
+    "CIRCLE_MINT_API_KEY",
+)
 
 
 class Environment(StrEnum):
@@ -187,9 +196,32 @@ class Settings(BaseSettings):
 
     # Circle.
     circle_api_key: SecretStr | None = None
+    """Of Circle's Wallets; its prefix says which environment it is for. Without it there is no Circle."""
+    circle_entity_secret: SecretStr | None = None
+    """Thirty-two bytes in hexadecimal digits; whoever has them moves all that stands in our wallets."""
+    circle_wallet_set_id: str | None = None
+    circle_mint_api_key: SecretStr | None = None
+    """Of Circle Mint, which is another product. Without it there is no bank."""
     circle_entity_id: str | None = None
+    """Events of Mint that are about another entity are refused."""
     circle_env: Annotated[str, Field(pattern="^(sandbox|production)$")] = "sandbox"
+    circle_chain: Annotated[str, Field(pattern="^[A-Z0-9]+(-[A-Z0-9]+)?$")] | None = None
+    """The chain that wallets are on, as Circle calls it; ARC-TESTNET in its sandbox, BASE in production."""
+    circle_tokens: Tokens = {}
+    """USDC and EURC on that chain, where it is not one of those whose addresses we know."""
     circle_base_url: str | None = None
+    """In place of Circle's own hosts, of which its sandbox has two."""
+    circle_webhook_url: str | None = None
+    """How Circle reaches the webhooks of a worker process from outside; without it they are not subscribed to."""
+    circle_sns_topics: Listed = ()
+    """Topics of Amazon SNS that Mint's events may come from, besides those that Circle names for our subscription."""
+    circle_sns_cert_hosts: Listed = ()
+    """Development only: hosts, as host:port, that certificates may come from besides Amazon's."""
+    circle_wallet_pool_size: Count = 200
+    """Free wallets that the workers keep made ahead."""
+    circle_writes_per_second: Count = 5
+    """What Circle allows one key, over all processes."""
+    circle_reads_per_second: Count = 20
 
     # The product.
     consumer_wallet_enabled: bool = True
@@ -238,6 +270,11 @@ class Settings(BaseSettings):
         """The key file of a process that serves consumers; `read_settings` has seen that it is there."""
         assert self.sealing_keys_file is not None
         return self.sealing_keys_file
+
+    @property
+    def circle_chain_name(self) -> str:
+        """The chain that wallets at Circle are on."""
+        return self.circle_chain or ("BASE" if self.circle_env == "production" else "ARC-TESTNET")
 
     @property
     def fees(self) -> FeeSchedule:
@@ -309,8 +346,10 @@ def _contradictions(settings: Settings, role: Role) -> Iterator[Fault]:
         checks += [_identity_faults, _tls_faults, _mtls_faults, _sealing_faults]
     if role is not Role.API:
         checks += [_tempo_faults]
+    if role in (Role.WORKERS, Role.ALL):
+        checks += [circle_faults]
     if settings.production:
-        checks += [_production_faults]
+        checks += [_production_faults, circle_production_faults]
     if settings.production and role is not Role.WORKERS:
         checks += [_production_edge_faults]
     if settings.production and role is Role.API:
@@ -415,8 +454,6 @@ def _production_faults(settings: Settings) -> Iterator[Fault]:
         yield "tempo_faucet_key", "TEMPO_FAUCET_KEY: production gives no money away"
     if settings.tempo_chain_id == DEVELOPMENT_CHAIN_ID:
         yield "tempo_chain_id", f"TEMPO_CHAIN_ID: {DEVELOPMENT_CHAIN_ID} is a development chain"
-    if settings.circle_api_key and settings.circle_env != "production":
-        yield "circle_env", "CIRCLE_ENV: must be production in production"
 
 
 def _production_edge_faults(settings: Settings) -> Iterator[Fault]:

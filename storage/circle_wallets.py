@@ -74,6 +74,13 @@ async def assign(tx: Tx, holder: HolderId, *, chain: str, own: bool = False, now
     return _wallet(row) if row else None
 
 
+async def adopt(tx: Tx, wallet: CircleWallet, holder: HolderId, *, chain: str, now: datetime) -> None:
+    """Note a wallet that Circle says is the holder's: one made by people, or one that a restore has forgotten."""
+    row = {"reference": wallet.reference, "address": wallet.address, "chain": chain, "own": wallet.own}
+    known = {"holder_id": holder, "labelled": True, "assigned_at": now}
+    await tx.execute(upsert(circle_wallets).values(**row, **known, created_at=now).on_conflict_do_nothing())
+
+
 # --- the pool ---------------------------------------------------------------------------------------------------------
 
 

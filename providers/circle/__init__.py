@@ -4,8 +4,9 @@ Both halves are custodians; `providers/custodian.py` says how they are used. `co
 `CircleConfig`.
 """
 
-from providers.circle.chains import TEST_CHAINS, known_tokens
+from providers.circle.budget import Rates
+from providers.circle.chains import known_tokens
 from providers.circle.events import EventRules
 from providers.circle.rail import CircleConfig, CircleRail, connect
 
-__all__ = ["TEST_CHAINS", "CircleConfig", "CircleRail", "EventRules", "connect", "known_tokens"]
+__all__ = ["CircleConfig", "CircleRail", "EventRules", "Rates", "connect", "known_tokens"]

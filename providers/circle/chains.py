@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from domain.money import Asset
 
-TEST_CHAINS = frozenset({"ARC-TESTNET", "BASE-SEPOLIA"})
-
 # As Circle publishes them. A chain without a line here needs CIRCLE_TOKENS.
 _TOKENS: Mapping[str, Mapping[Asset, str]] = {
     "ARC-TESTNET": {

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 READ_TRIES = 3
 READ_PAUSES = (0.2, 0.6)
 LONGEST_PAUSE = timedelta(minutes=5)
-MAX_PAGES = 200
+MAX_PAGES = 1_000
 
 # The only errors that come before anything was sent.
 _BEFORE_SENDING = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)

@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from domain.clock import Clock
+from domain.identity import OPERATOR, HolderId
 from domain.money import Asset, Money
 from providers.base import Accepted, Outcome, ProviderUnavailable, Retryable
 from providers.circle.amounts import UnreadableAnswer, decimal_of, micros_of, micros_taken
@@ -93,16 +94,16 @@ class CircleWallets:
 
     async def label(self, wallet: CustodyWallet, holder: UUID) -> None:
         try:
-            await self._client.put(f"/v1/w3s/wallets/{wallet.reference}", {"refId": str(holder)})
+            await self._client.put(f"/v1/w3s/wallets/{wallet.reference}", {"refId": _label(holder)})
         except CircleFault as fault:
             raise ProviderUnavailable(f"circle: {fault}") from fault
 
     async def labelled(self, holder: UUID) -> CustodyWallet | None:
-        wanted = {"walletSetId": self._wallet_set, "blockchain": self._chain.name, "refId": str(holder)}
+        wanted = {"walletSetId": self._wallet_set, "blockchain": self._chain.name, "refId": _label(holder)}
         async for page in self._client.pages("/v1/w3s/wallets", {**wanted, "order": "ASC"}):
             for one in field(page, "wallets", list):
                 # Who is asked for one thing may answer with more.
-                if one.get("refId") == str(holder):
+                if one.get("refId") == _label(holder):
                     return _wallet(one)
         return None
 
@@ -255,6 +256,11 @@ class CircleWallets:
 
 def _wallet(body: Any) -> CustodyWallet:
     return CustodyWallet(identifier(body), text(body, "address").lower())
+
+
+def _label(holder: HolderId) -> str:
+    """Under which name Circle keeps a holder's wallet. The operator's is made by people, too, so it is a word."""
+    return "operator" if holder == OPERATOR else str(holder)
 
 
 def _reference_id(order: TransferOrder) -> str:

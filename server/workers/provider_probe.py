@@ -7,17 +7,32 @@ the row this worker keeps. A probe is a read: an item is never the thing an expe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
 
 from domain.clock import Clock
-from providers.base import Probe, SettlementProvider
+from providers.base import Probe, Retryable, SettlementProvider
 from providers.health import ProviderHealth
 from storage import provider_health
 from storage.database import Engine
 
 log = structlog.get_logger()
+
+
+Look = Callable[[], Awaitable[timedelta | Retryable]]
+"""A read that shows whether a provider answers: how long it took, or why there was no answer."""
+
+
+def chain_look(provider: SettlementProvider) -> Look:
+    """The look at a provider that is a chain."""
+
+    async def look() -> timedelta | Retryable:
+        probe = await provider.probe()
+        return probe.latency if isinstance(probe, Probe) else probe
+
+    return look
 
 
 class ProviderProbe:
@@ -27,13 +42,15 @@ class ProviderProbe:
         self,
         *,
         engine: Engine,
-        provider: SettlementProvider,
+        name: str,
+        look: Look,
         health: ProviderHealth,
         clock: Clock,
         interval_seconds: float = 3.0,
     ) -> None:
         self._engine = engine
-        self._provider = provider
+        self._name = name
+        self._look = look
         self._health = health
         self._clock = clock
         self._interval_seconds = interval_seconds
@@ -50,18 +67,18 @@ class ProviderProbe:
 
     async def step(self) -> None:
         """One probe, one row."""
-        probe = await self._provider.probe()
-        succeeded = isinstance(probe, Probe)
-        self._health.record(succeeded=succeeded, latency=probe.latency if isinstance(probe, Probe) else timedelta())
+        answer = await self._look()
+        succeeded = isinstance(answer, timedelta)
+        self._health.record(succeeded=succeeded, latency=answer if isinstance(answer, timedelta) else timedelta())
         snapshot = self._health.snapshot()
         healthy = succeeded and snapshot.accepts_items
         row = provider_health.ProviderHealthRow(
-            provider=self._provider.name,
+            provider=self._name,
             healthy=healthy,
             breaker=snapshot.state,
             latency_ms=snapshot.latency_ms or 0,
             success_rate_micros=snapshot.success_percent * 10_000,
-            detail="" if isinstance(probe, Probe) else probe.reason[:200],
+            detail=answer.reason[:200] if isinstance(answer, Retryable) else "",
             checked_at=self._clock.now(),
         )
         async with self._engine.begin() as tx:
