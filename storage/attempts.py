@@ -151,12 +151,13 @@ async def mark_broadcast(tx: Tx, notes: Sequence[tuple[AttemptId, str]], *, now:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-_UNDER_WAY = select(settlement_attempts).where(_OPEN).order_by(_a.valid_before, _a.id).limit(bindparam("count"))
+_UNDER_WAY = select(settlement_attempts).where(_OPEN, _a.rail == bindparam("on_rail"))
+_UNDER_WAY = _UNDER_WAY.order_by(_a.valid_before, _a.id).limit(bindparam("count"))
 
 
-async def open_attempts(tx: Tx, *, limit: int = 1_000) -> list[Attempt]:
-    """Attempts that may still land, the soonest to expire first."""
-    return [_attempt(row) for row in await tx.execute(_UNDER_WAY, {"count": limit})]
+async def open_attempts(tx: Tx, rail: Rail, *, limit: int = 1_000) -> list[Attempt]:
+    """Attempts on that rail that may still land, the soonest to expire first."""
+    return [_attempt(row) for row in await tx.execute(_UNDER_WAY, {"count": limit, "on_rail": rail})]
 
 
 async def still_open(tx: Tx, among: Sequence[Attempt]) -> list[Attempt]:

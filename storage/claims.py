@@ -19,6 +19,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, bindparam, literal, select, tuple_, update
 
+from domain.errors import StateConflict
 from domain.identity import FEE_PAYER, OPERATOR, ItemId
 from domain.money import Asset
 from domain.settlement import FINAL, Candidate, ItemState, QueueKey, Rail, choose_groups
@@ -37,6 +38,7 @@ Followers = Mapping[UUID, tuple[Candidate, ...]]
 
 _BEFORE_CONSUMERS: Place = (FEE_PAYER, "")
 _QUEUE_ORDER = (_i.sender_seq, _i.position, _i.id)
+_ON_RAIL = _i.rail == bindparam("on_rail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ async def claim(
     spendable = {key: position.spendable for key, position in look.positions.items()}
     groups = choose_groups(look.queues, spendable, calls_per_group=calls_per_group, max_groups=max_groups)
     chosen = [item for group in groups for item in group]
-    claimed = await _lease(tx, chosen, now + lease)
+    claimed = await _lease(tx, rail, chosen, now + lease)
     await custody.reserve(tx, rail, debits((c.sender, c.asset, c.micros) for c in chosen))
     return Claim([[claimed[item.item_id] for item in group] for group in groups], look.unactivated, look.next_queue)
 
@@ -90,7 +92,7 @@ class _Look:
 
     async def gather(self, start: Place) -> None:
         """Lock and read the operator's items, then queue after queue in the order of the locks."""
-        heads = await _waiting_queues(self._tx, start, self._wanted, self._now)
+        heads = await _waiting_queues(self._tx, self._rail, start, self._wanted, self._now)
         group_ids = {group_id for group_id in heads.values() if group_id is not None}
         followers = await self._lock_operator(group_ids)
         keys, part = list(heads), _FIRST_PART
@@ -103,11 +105,11 @@ class _Look:
 
     async def _lock_operator(self, group_ids: Collection[UUID]) -> Followers:
         """The operator's own items, and its sides of groups, as far as its positions are ours for this claim."""
-        own = await _operator_items(self._tx, self._wanted, self._now)
+        own = await _operator_items(self._tx, self._rail, self._wanted, self._now)
         sides = await _followers(self._tx, group_ids)
         await self._lock({(OPERATOR, item.asset) for item in (*own, *map(candidate, sides))})
         # Read again, now that the positions are locked: what was seen before may be claimed by now (rule 20).
-        items = await _operator_items(self._tx, self._wanted, self._now) if own else []
+        items = await _operator_items(self._tx, self._rail, self._wanted, self._now) if own else []
         self.queues += [[item] for item in items if (OPERATOR, item.asset) in self.positions]
         return _ready_groups(group_ids, await _followers(self._tx, group_ids), self.positions, self._now)
 
@@ -117,7 +119,7 @@ class _Look:
         self.unactivated += [key for key, position in found if not position.activated]
         # Nothing else of the queue may be in flight, wherever in it: a retried item goes in front of others.
         ready = [key for key, position in found if position.activated and not position.reserved_micros]
-        self.queues += await _prefixes(self._tx, ready, self._depth, self._now, groups)
+        self.queues += await _prefixes(self._tx, self._rail, ready, self._depth, self._now, groups)
 
     async def _lock(self, keys: Collection[QueueKey]) -> None:
         self.positions |= await custody.positions(self._tx, self._rail, sorted(keys), lock=True, skip_locked=True)
@@ -134,7 +136,7 @@ def _due(column: ColumnElement[Any]) -> ColumnElement[bool]:
 def _heads_waiting() -> Select[Any]:
     """Walk from queue to queue, and keep those whose head waits. What is BLOCKED holds nobody up: it is passed over."""
     columns = (_i.sender, _i.asset, _i.state, _i.not_before, _i.group_id)
-    in_order = select(*columns).where(OPEN, _i.state != ItemState.BLOCKED)
+    in_order = select(*columns).where(OPEN, _i.state != ItemState.BLOCKED, _ON_RAIL)
     in_order = in_order.order_by(_i.sender, _i.asset, *_QUEUE_ORDER).limit(1)
     after_start = tuple_(_i.sender, _i.asset) > tuple_(bindparam("sender"), bindparam("asset"))
     heads = select(*in_order.where(after_start).subquery().c).cte("heads", recursive=True)
@@ -148,9 +150,10 @@ def _heads_waiting() -> Select[Any]:
 _HEADS_WAITING = _heads_waiting()
 
 
-async def _waiting_queues(tx: Tx, start: Place, count: int, now: datetime) -> dict[QueueKey, UUID | None]:
+async def _waiting_queues(tx: Tx, rail: Rail, start: Place, count: int, now: datetime) -> dict[QueueKey, UUID | None]:
     """The next queues whose head waits to be claimed, in order, with the group of that head."""
-    rows = await tx.execute(_HEADS_WAITING, {"sender": start[0], "asset": start[1], "count": count, "now": now})
+    given = {"sender": start[0], "asset": start[1], "count": count, "now": now, "on_rail": rail}
+    rows = await tx.execute(_HEADS_WAITING, given)
     return {(row[0], Asset(row[1])): row[2] for row in rows}
 
 
@@ -159,7 +162,7 @@ _QUEUES = GivenRows(_i.sender, _i.asset)
 
 def _read_prefixes() -> Select[Any]:
     of_queue = (_i.sender == _QUEUES.c.sender) & (_i.asset == _QUEUES.c.asset)
-    prefix = select(*CANDIDATE).where(OPEN, _i.state != ItemState.BLOCKED, of_queue)
+    prefix = select(*CANDIDATE).where(OPEN, _i.state != ItemState.BLOCKED, _ON_RAIL, of_queue)
     queue = prefix.order_by(*_QUEUE_ORDER).limit(bindparam("count")).lateral("queue")
     ordered = (queue.c.sender, queue.c.asset, queue.c.sender_seq, queue.c.position, queue.c.id)
     return select(queue).select_from(_QUEUES.table.join(queue, literal(True))).order_by(*ordered)
@@ -169,12 +172,12 @@ _PREFIXES = _read_prefixes()
 
 
 async def _prefixes(
-    tx: Tx, keys: Sequence[QueueKey], count: int, now: datetime, groups: Followers
+    tx: Tx, rail: Rail, keys: Sequence[QueueKey], count: int, now: datetime, groups: Followers
 ) -> list[list[Candidate]]:
     """The first items of each queue, up to the first that may not go now."""
     if not keys:
         return []
-    rows = await tx.execute(_PREFIXES, _QUEUES.bind(keys, count=count))
+    rows = await tx.execute(_PREFIXES, _QUEUES.bind(keys, count=count, on_rail=rail))
     found = {
         (sender, Asset(asset)): list(_ready_prefix(items, now, groups))
         for (sender, asset), items in groupby(rows, key=lambda row: (row.sender, row.asset))
@@ -232,28 +235,33 @@ def _free_of_its_group() -> ColumnElement[bool]:
 
 _OPERATORS = (
     select(*CANDIDATE)
-    .where(OPEN, _i.sender == OPERATOR, _i.state == ItemState.PENDING, _due(_i.not_before), _free_of_its_group())
+    .where(OPEN, _ON_RAIL, _i.sender == OPERATOR, _i.state == ItemState.PENDING)
+    .where(_due(_i.not_before), _free_of_its_group())
     .order_by(_i.id)
     .limit(bindparam("count"))
 )
 
 
-async def _operator_items(tx: Tx, count: int, now: datetime) -> list[Candidate]:
+async def _operator_items(tx: Tx, rail: Rail, count: int, now: datetime) -> list[Candidate]:
     """The operator's own items, oldest first: exempt from the order of queues (money rule 9)."""
-    return [candidate(row) for row in await tx.execute(_OPERATORS, {"now": now, "count": count})]
+    return [candidate(row) for row in await tx.execute(_OPERATORS, {"now": now, "count": count, "on_rail": rail})]
 
 
 _LEASE = (
     update(settlement_items)
-    .where(is_given(_i.id))
+    .where(is_given(_i.id), _i.state == ItemState.PENDING, _ON_RAIL)
     .values(state=ItemState.CLAIMED, lease_token=_i.lease_token + 1, lease_until=bindparam("until"), reason="")
     .returning(_i.id, _i.lease_token, _i.transaction_id)
 )
 
 
-async def _lease(tx: Tx, chosen: Sequence[Candidate], until: datetime) -> dict[ItemId, ClaimedItem]:
+async def _lease(tx: Tx, rail: Rail, chosen: Sequence[Candidate], until: datetime) -> dict[ItemId, ClaimedItem]:
     if not chosen:
         return {}
     by_id = {item.item_id: item for item in chosen}
-    rows = await tx.execute(_LEASE, given_ids(by_id, until=until))
-    return {row[0]: ClaimedItem(by_id[row[0]], row[1], row[2]) for row in rows}
+    rows = await tx.execute(_LEASE, given_ids(by_id, until=until, on_rail=rail))
+    claimed = {row[0]: ClaimedItem(by_id[row[0]], row[1], row[2]) for row in rows}
+    if claimed.keys() != by_id.keys():
+        # It went another way while this looked at its queue, whose position did not exist to be locked yet.
+        raise StateConflict("items of a claim", ItemState.PENDING, f"{len(by_id) - len(claimed)} others")
+    return claimed

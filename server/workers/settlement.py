@@ -21,6 +21,7 @@ from uuid import UUID
 import structlog
 
 from domain.clock import Clock, Entropy
+from domain.errors import StateConflict
 from domain.identity import OPERATOR, OUTSIDE, HolderId
 from domain.settlement import AttemptKind, Candidate, QueueKey, Rail
 from providers.base import (
@@ -133,7 +134,7 @@ class SettlementWorker:
             if await cursors.halted_reason(tx, CHAIN):
                 return
             await settlements.expire_leases(tx, self._rail, now=self._clock.now())
-            under_way = await attempts.open_attempts(tx)
+            under_way = await attempts.open_attempts(tx, self._rail)
         await self._attempts.resend(under_way)
         await self._activation.check([attempt for attempt in under_way if attempt.kind is AttemptKind.ACTIVATION])
         await self._judge.judge([attempt for attempt in under_way if attempt.kind is AttemptKind.TRANSFER])
@@ -143,18 +144,22 @@ class SettlementWorker:
     async def _claim(self) -> Claim:
         if self._clock.monotonic() < self._resume_at:
             return Claim([], [], None)
-        async with self._engine.begin() as tx:
-            if await cursors.halted_reason(tx, CHAIN) or await provider_health.is_paused(tx, self._provider.name):
-                return Claim([], [], None)
-            claim = await claims.claim(
-                tx,
-                rail=self._rail,
-                now=self._clock.now(),
-                lease=self._pace.lease,
-                start=self._next_queue,
-                max_groups=self._pace.groups_per_round,
-                calls_per_group=self._provider.limits.max_movements,
-            )
+        try:
+            async with self._engine.begin() as tx:
+                if await cursors.halted_reason(tx, CHAIN) or await provider_health.is_paused(tx, self._provider.name):
+                    return Claim([], [], None)
+                claim = await claims.claim(
+                    tx,
+                    rail=self._rail,
+                    now=self._clock.now(),
+                    lease=self._pace.lease,
+                    start=self._next_queue,
+                    max_groups=self._pace.groups_per_round,
+                    calls_per_group=self._provider.limits.max_movements,
+                )
+        except StateConflict as conflict:
+            log.info("settlement.claim_not_made", reason=str(conflict))
+            return Claim([], [], None)
         self._next_queue = claim.next_queue
         return claim
 
