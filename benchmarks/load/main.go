@@ -26,20 +26,15 @@ type options struct {
 	size         int
 	inFlight     int
 	connections  int
+	streams      int
+	rate         float64
 	seconds      float64
 	warmup       float64
 }
 
 func main() {
 	o := parse()
-	result, err := run(context.Background(), o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
-		os.Exit(1)
-	}
-	encoder := json.NewEncoder(os.Stdout)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(result); err != nil {
+	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
@@ -51,39 +46,46 @@ func parse() options {
 	flag.StringVar(&o.tokenFile, "token-file", "", "a `file` that holds a service's token")
 	flag.StringVar(&o.accountsFile, "accounts-file", "", "a `file` of consumer ids, one a line")
 	flag.StringVar(&o.caFile, "ca-file", "", "speak TLS and trust this certificate `file`")
-	flag.StringVar(&o.rpc, "rpc", "transfer", "transfer, submit (SubmitTransfers) or batch (BatchTransfer)")
+	flag.StringVar(&o.rpc, "rpc", "transfer", "transfer, submit (SubmitTransfers), batch (BatchTransfer) or watch (WatchBalances)")
 	flag.BoolVar(&o.hot, "hot", false, "pay everything to one account, the one in the middle of the file")
 	flag.IntVar(&o.size, "size", 100, "transfers in one message of submit and batch")
 	flag.IntVar(&o.inFlight, "in-flight", 64, "calls that wait for an answer at any time")
 	flag.IntVar(&o.connections, "connections", 8, "connections the calls are spread over")
+	flag.IntVar(&o.streams, "streams", 1000, "open streams of watch")
+	flag.Float64Var(&o.rate, "rate", 500, "transfers a second among those who watch, two updates each")
 	flag.Float64Var(&o.seconds, "seconds", 5, "how long to measure")
 	flag.Float64Var(&o.warmup, "warmup", 0.5, "seconds of load before that")
 	flag.Parse()
 	return o
 }
 
-func run(ctx context.Context, o options) (*result, error) {
+func run(ctx context.Context, o options) error {
 	token, err := os.ReadFile(o.tokenFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	accounts, err := readLines(o.accountsFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(accounts) < 2 {
-		return nil, fmt.Errorf("%s names fewer than two accounts", o.accountsFile)
-	}
-	send, err := sender(o.rpc, parties{accounts: accounts, hot: o.hot}, o.size)
-	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s names fewer than two accounts", o.accountsFile)
 	}
 	clients, closeAll, err := connect(o, strings.TrimSpace(string(token)))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer closeAll()
-	return measure(ctx, o, clients, send), nil
+	if o.rpc == "watch" {
+		return watch(ctx, o, clients, accounts)
+	}
+	send, err := sender(o.rpc, parties{accounts: accounts, hot: o.hot}, o.size)
+	if err != nil {
+		return err
+	}
+	encoder := json.NewEncoder(os.Stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(measure(ctx, o, clients, send))
 }
 
 func readLines(path string) ([]string, error) {
