@@ -47,6 +47,8 @@ class Difference:
     asset: Asset
     expected: int
     found: int
+    rail: str = ""
+    """Where it was found, if the equation is of one rail."""
 
 
 def _system() -> Subquery:

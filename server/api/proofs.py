@@ -72,7 +72,7 @@ def _response(proof: StoredProof, breaks: list[Break], *, age: timedelta) -> Get
         age=shown,
         # A proof without a block is one whose positions could not be compared, and therefore not clean.
         block=_block(report) if compared else None,
-        rails=[_rail(report, asset) for asset in Asset],
+        rails=[*(_rail(report, asset) for asset in Asset), *map(_custodian, report.get("custodians", ()))],
         ledger=[_ledger(report, asset) for asset in Asset],
         equations=[_equation(equation) for equation in report["equations"]],
         breaks=breaks,
@@ -87,6 +87,12 @@ def _block(report: dict[str, Any]) -> ProofBlock:
 def _rail(report: dict[str, Any], asset: Asset) -> RailTotal:
     expected, found = (Money(asset, report[name].get(asset, 0)) for name in ("standing", "on_chain"))
     return RailTotal(rail=RAIL, expected=money(expected), found=money(found))
+
+
+def _custodian(one: dict[str, Any]) -> RailTotal:
+    """A rail where only the operator has an account of ours to compare."""
+    expected, found = (Money(Asset(one["asset"]), one[name]) for name in ("expected", "found"))
+    return RailTotal(rail=one["rail"], expected=money(expected), found=money(found))
 
 
 def _ledger(report: dict[str, Any], asset: Asset) -> LedgerTotal:
@@ -115,12 +121,18 @@ def _breaks(report: dict[str, Any]) -> Any:
     for equation in report["equations"]:
         name = equation["name"]
         for difference in equation["differences"]:
+            rail = difference.get("rail", "")
             shown = Break(
                 equation=_named(name),
                 holder_id=difference["holder"],
-                rail=RAIL if name == "position_on_rail" else "",
+                rail=(rail or RAIL) if name == "position_on_rail" else "",
                 asset=difference["asset"],
                 expected_micros=difference["expected"],
                 found_micros=difference["found"],
             )
-            yield name, f"{difference['holder']}:{difference['asset']}", shown
+            yield name, _subject(difference["holder"], difference["asset"], rail), shown
+
+
+def _subject(holder: str, asset: str, rail: str) -> str:
+    """The key of its row in `breaks`, as reconciliation writes it."""
+    return f"{holder}:{asset}:{rail}" if rail else f"{holder}:{asset}"

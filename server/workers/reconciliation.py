@@ -2,7 +2,8 @@
 
 A proof checks that the ledger sums to zero, that each balance is the sum of its entries, that what is owed to each
 holder stands on the rails or is on its way (money rules 16 and 17), and that each position equals `balanceOf` at the
-watcher's cursor (rule 14). A difference is a break: counted, written down, shown by `GetLedgerProof`, never repaired.
+watcher's cursor (rule 14). What a custodian says of the operator's account is compared by the worker that reads it, and
+a proof takes that over. A difference is a break: counted, written down, shown by `GetLedgerProof`, never repaired.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,17 +19,24 @@ import structlog
 
 from domain.clock import Clock, Entropy
 from domain.commands import Break, Command
+from domain.identity import OPERATOR
 from domain.money import Asset
 from providers.base import ChainReader, ProviderUnavailable
 from server.ledger_writer import LedgerWriter
-from storage import cursors, proofs
+from storage import cursors, proofs, rail_comparisons
 from storage.cursors import Cursor
 from storage.database import Engine, Tx
 from storage.proofs import Difference, StandingAt
+from storage.rail_comparisons import RailComparison
 
 log = structlog.get_logger()
 
 PAGE = 1_000
+
+# Money may be between two reads of a custodian's account. A difference that has lasted so long is one.
+LASTING = timedelta(seconds=60)
+# A comparison this old says nothing of today.
+STALE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +65,26 @@ class Proof:
     standing: dict[Asset, int]
     """Σ of our positions on the chain, beside what the chain says of the same addresses."""
     on_chain: dict[Asset, int]
+    custodians: list[RailComparison]
+    """What custodians said of the operator's accounts, when they were last asked."""
     equations: list[EquationResult]
     chain_note: str
     """Why positions could not be compared with the chain this time; empty when they were."""
+    custodian_note: str
 
     @property
     def clean(self) -> bool:
         """Nothing differs, and everything could be compared."""
         sums = not any(self.ledger_sums.values())
-        return sums and not self.chain_note and not any(equation.differences for equation in self.equations)
+        compared = not self.chain_note and not self.custodian_note
+        return sums and compared and not any(equation.differences for equation in self.equations)
 
     def report(self) -> dict[str, Any]:
         """The proof as it is stored and shown."""
         shown = asdict(self)
         shown.update(id=str(self.id), made_at=self.made_at.isoformat(), clean=self.clean)
         shown["block_time"] = self.block_time.isoformat() if self.block_time else None
+        shown["custodians"] = [_shown(one) for one in self.custodians]
         for equation in shown["equations"]:
             for difference in equation["differences"]:
                 difference["holder"] = str(difference["holder"])
@@ -130,21 +143,24 @@ class Reconciliation:
             operator_differences = await proofs.operator_differences(tx)
             owed, in_settlement = await proofs.owed_to_consumers(tx), await proofs.in_settlement(tx)
             standing = await self._standing(tx)
+            custodians = await rail_comparisons.read_all(tx)
+        now = self._clock.now()
         on_chain, note = await self._balances(cursor, standing)
         chain_differences = [
             Difference(position.holder, position.asset, position.micros, found)
             for position, found in zip(standing, on_chain, strict=False)
             if position.micros != found
         ]
+        chain_differences += _lasting(custodians)
         equations = [
             EquationResult("balance_is_entries", consumers, entry_differences),
             EquationResult("consumer_backed", consumers, consumer_differences),
             EquationResult("operator_backed", len(Asset), operator_differences),
-            EquationResult("position_on_rail", len(on_chain), chain_differences),
+            EquationResult("position_on_rail", len(on_chain) + len(custodians), chain_differences),
         ]
         return Proof(
             id=self._entropy.uuid7(),
-            made_at=self._clock.now(),
+            made_at=now,
             block_number=cursor.number if cursor else None,
             block_hash=cursor.hash if cursor else "",
             block_time=cursor.block_time if cursor else None,
@@ -154,8 +170,10 @@ class Reconciliation:
             in_settlement=in_settlement,
             standing=_totals(standing, [position.micros for position in standing]),
             on_chain=_totals(standing, on_chain),
+            custodians=custodians,
             equations=equations,
             chain_note=note,
+            custodian_note=_custodian_note(custodians, now),
         )
 
     async def _standing(self, tx: Tx) -> list[StandingAt]:
@@ -188,7 +206,7 @@ class Reconciliation:
             Break(
                 self._entropy.uuid7(),
                 equation.name,
-                f"{difference.holder}:{difference.asset}",
+                _subject(str(difference.holder), difference.asset, difference.rail),
                 {"expected": str(difference.expected), "found": str(difference.found), "proof": str(proof.id)},
             )
             for equation in proof.equations
@@ -200,6 +218,29 @@ class Reconciliation:
             if micros
         ]
         return found
+
+
+def _subject(holder: str, asset: str, rail: str) -> str:
+    """What a break is about, as its key says it."""
+    return f"{holder}:{asset}:{rail}" if rail else f"{holder}:{asset}"
+
+
+def _lasting(custodians: Sequence[RailComparison]) -> list[Difference]:
+    return [
+        Difference(OPERATOR, one.asset, one.expected_micros, one.found_micros, one.rail)
+        for one in custodians
+        if one.differs_since is not None and one.compared_at - one.differs_since >= LASTING
+    ]
+
+
+def _custodian_note(custodians: Sequence[RailComparison], now: datetime) -> str:
+    """Why a custodian's account could not be compared; empty when it was, or there is none."""
+    stale = [one for one in custodians if now - one.compared_at > STALE]
+    return f"{stale[0].rail} was last asked at {stale[0].compared_at.isoformat()}" if stale else ""
+
+
+def _shown(one: RailComparison) -> dict[str, Any]:
+    return {"rail": one.rail, "asset": one.asset, "expected": one.expected_micros, "found": one.found_micros}
 
 
 def _totals(standing: Sequence[StandingAt], micros: Sequence[int]) -> dict[Asset, int]:
