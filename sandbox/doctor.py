@@ -13,7 +13,16 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.path.join(ROOT, ".venv", "bin")
 
-PORTS = {"gRPC": 50051, "gateway": 3001, "metrics": 9464, "Postgres": 55432, "Valkey": 56379, "Tempo": 58545}
+PORTS = {
+    "gRPC": 50051,
+    "gateway": 3001,
+    "metrics": 9464,
+    "Postgres": 55432,
+    "Valkey": 56379,
+    "Tempo": 58545,
+    "Circle simulator": 58080,
+    "Circle simulator's admin": 58081,
+}
 # Programs beside Python and make, each with what it is for. None is needed for `make run`.
 PROGRAMS = {
     "go": "the Go client and the load generator of `make bench`",

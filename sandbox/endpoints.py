@@ -31,6 +31,9 @@ class Endpoints:
     pid: int
     # Empty where Envoy is not installed: then there is gRPC and no HTTP.
     gateway: str = ""
+    # Empty where the server has a key for Circle itself; without the simulator there is no admin port.
+    circle_url: str = ""
+    circle_admin_url: str = ""
 
     def write(self) -> None:
         """Publish them, readable by their owner only: the database's password is among them."""

@@ -46,8 +46,15 @@ def places(endpoints: Endpoints) -> list[tuple[str, str]]:
         ("Postgres", endpoints.database_url),
         ("Valkey", endpoints.redis_url),
         ("Tempo", endpoints.tempo_rpc_url or "simulated (TEMPO_MOCK_MODE)"),
+        ("Circle", circle(endpoints)),
         ("logs", str(data_folder() / "server" / "log.txt")),
     ]
+
+
+def circle(endpoints: Endpoints) -> str:
+    """The simulator and where it takes orders, or Circle itself."""
+    simulated = f"{endpoints.circle_url} (simulated; orders: {endpoints.circle_admin_url})"
+    return simulated if endpoints.circle_admin_url else endpoints.circle_url or "Circle's own sandbox"
 
 
 def residents(address: str, token: str, keys: DevelopmentKeys) -> Residents:

@@ -42,6 +42,17 @@ class DevelopmentKeys:
         return self._kept("seed", lambda: secrets.token_hex(32))
 
     @property
+    def circle_entity_secret(self) -> str:
+        """Moves what stands in the simulator's wallets."""
+        return self._kept("circle-entity-secret", lambda: secrets.token_hex(32))
+
+    @property
+    def circle_api_keys(self) -> tuple[str, str]:
+        """Keys for the simulator's two products: Wallets, Mint."""
+        made = self._kept("circle-api-key", lambda: f"{secrets.token_hex(16)}:{secrets.token_hex(16)}")
+        return f"TEST_API_KEY:{made}", f"SAND_API_KEY:{made}"
+
+    @property
     def jwt_private(self) -> str:
         """Signs development tokens (ES256, PEM)."""
         return self._kept("jwt-private.pem", _es256_key)

@@ -35,6 +35,8 @@ PARTS = {
     "POSTGRES_LISTEN": ("Postgres", 55432),
     "VALKEY_LISTEN": ("Valkey", 56379),
     "TEMPO_LISTEN": ("The Tempo development chain", 58545),
+    "CIRCLE_LISTEN": ("The Circle simulator", 58080),
+    "CIRCLE_ADMIN_LISTEN": ("The Circle simulator's admin port", 58081),
 }
 
 

@@ -1,8 +1,9 @@
 """`make run`: a whole wallet on this machine, everything real, stopped by Ctrl-C.
 
-Starts Postgres, Valkey, the Tempo development chain and the server, each unless its URL is given in the environment
-(DATABASE_URL, REDIS_URL, TEMPO_RPC_URL; with TEMPO_MOCK_MODE=true there is no chain at all), and the gateway before it,
-and watches them. If one ends, all are stopped: half a wallet would only look like one.
+Starts Postgres, Valkey, the Tempo development chain, the Circle simulator and the server, each unless its URL is given
+in the environment (DATABASE_URL, REDIS_URL, TEMPO_RPC_URL, CIRCLE_BASE_URL; with TEMPO_MOCK_MODE=true there is no chain
+at all), and the gateway before it, and watches them. If one ends, all are stopped: half a wallet would only look like
+one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sandbox import greeting
+from sandbox.circle.component import CircleSimulator, circle_credentials, client_settings
 from sandbox.component import Component, Refused
 from sandbox.endpoints import ROOT, Endpoints, data_folder
 from sandbox.gateway import Gateway
@@ -41,14 +43,17 @@ def run(folder: Path, *, workers: int) -> None:
     keys = DevelopmentKeys(folder / "keys")
     settings = development_settings(keys, listen)
     settings.setdefault("TEMPO_MOCK_FILE", str(folder / "tempo-mock.json"))
-    parts = missing_parts(folder, listen)
+    parts = missing_parts(folder, listen, keys)
+    if "CIRCLE_LISTEN" in parts:
+        settings = {**client_settings(keys, listen, workers=workers), **settings}
     server = WalletServer(folder / "server", grpc_listen=listen["GRPC_LISTEN"], settings=settings, workers=workers)
     faces: dict[str, Component] = {"GRPC_LISTEN": server, **gateway(folder, listen, keys)}
     everything = [*parts.values(), *faces.values()]
     with stopping(everything):
         for component in everything:
             component.claim()
-        for setting in (*parts, *faces, "HTTP_LISTEN"):
+        admin = ["CIRCLE_ADMIN_LISTEN"] if "CIRCLE_LISTEN" in parts else []
+        for setting in (*parts, *faces, *admin, "HTTP_LISTEN"):
             listen[setting].require_free()
         start_all(list(parts.values()))
         settings.update({URL_SETTINGS[setting]: part.url for setting, part in parts.items()})
@@ -56,7 +61,11 @@ def run(folder: Path, *, workers: int) -> None:
         with migrating(settings):
             settings.update(token_settings(settings))
         start_all(list(faces.values()))
-        endpoints = published(settings, gateway=faces["GATEWAY_LISTEN"].url if "GATEWAY_LISTEN" in faces else "")
+        endpoints = published(
+            settings,
+            gateway=faces["GATEWAY_LISTEN"].url if "GATEWAY_LISTEN" in faces else "",
+            circle_admin=f"http://{listen['CIRCLE_ADMIN_LISTEN']}" if admin else "",
+        )
         greeting.show(endpoints, keys, seconds=time.monotonic() - started)
         watch(everything)
 
@@ -70,19 +79,33 @@ def separate_roles(settings: Settings, parts: dict[str, Component]) -> None:
 
 
 # The part that listens there, and the setting that its URL fills.
-URL_SETTINGS = {"POSTGRES_LISTEN": "DATABASE_URL", "VALKEY_LISTEN": "REDIS_URL", "TEMPO_LISTEN": "TEMPO_RPC_URL"}
+URL_SETTINGS = {
+    "POSTGRES_LISTEN": "DATABASE_URL",
+    "VALKEY_LISTEN": "REDIS_URL",
+    "TEMPO_LISTEN": "TEMPO_RPC_URL",
+    "CIRCLE_LISTEN": "CIRCLE_BASE_URL",
+}
 
 
-def missing_parts(folder: Path, listen: dict[str, Listen]) -> dict[str, Component]:
+def missing_parts(folder: Path, listen: dict[str, Listen], keys: DevelopmentKeys) -> dict[str, Component]:
     """The parts whose URL nobody gave, by the setting of their address, in the order of their start."""
     parts: dict[str, Component] = {
         # The version is in the name: another major version cannot read these files.
         "POSTGRES_LISTEN": Postgres(folder / "postgres-18", port=listen["POSTGRES_LISTEN"].port),
         "VALKEY_LISTEN": Valkey(folder / "valkey", port=listen["VALKEY_LISTEN"].port),
         "TEMPO_LISTEN": TempoNode(folder / "tempo", port=listen["TEMPO_LISTEN"].port),
+        "CIRCLE_LISTEN": CircleSimulator(
+            folder / "circle",
+            port=listen["CIRCLE_LISTEN"].port,
+            admin_port=listen["CIRCLE_ADMIN_LISTEN"].port,
+            credentials=circle_credentials(keys),
+        ),
     }
     if mock_mode():
         del parts["TEMPO_LISTEN"]
+    if os.environ.get("CIRCLE_API_KEY"):
+        # A key of one's own is for Circle's sandbox, or for a simulator that was given.
+        del parts["CIRCLE_LISTEN"]
     return {setting: part for setting, part in parts.items() if not os.environ.get(URL_SETTINGS[setting])}
 
 
@@ -177,7 +200,7 @@ def watch(components: Sequence[Component]) -> None:
         time.sleep(WATCH_SECONDS)
 
 
-def published(settings: Settings, *, gateway: str) -> Endpoints:
+def published(settings: Settings, *, gateway: str, circle_admin: str) -> Endpoints:
     """Write down where everything is, for `make demo`, `make token` and the like."""
     endpoints = Endpoints(
         grpc=settings["GRPC_LISTEN"],
@@ -188,6 +211,8 @@ def published(settings: Settings, *, gateway: str) -> Endpoints:
         tempo_tokens=dict(pair.split("=") for pair in settings.get("TEMPO_TOKENS", "").split(",") if pair),
         pid=os.getpid(),
         gateway=gateway,
+        circle_url=settings.get("CIRCLE_BASE_URL", ""),
+        circle_admin_url=circle_admin,
     )
     endpoints.write()
     return endpoints

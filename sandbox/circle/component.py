@@ -8,8 +8,39 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from sandbox.circle.seeds import WALLET_SET_ID
 from sandbox.component import Component
 from sandbox.endpoints import ROOT
+from sandbox.keys import DevelopmentKeys
+from sandbox.listen import Listen
+
+# A name, not a secret.
+ENTITY_ID = "5a0de5a0-0000-4000-8000-000000000001"
+
+
+def circle_credentials(keys: DevelopmentKeys) -> dict[str, str]:
+    """What the development wallet and its simulator share."""
+    wallets_key, mint_key = keys.circle_api_keys
+    return {
+        "CIRCLE_API_KEY": wallets_key,
+        "CIRCLE_MINT_API_KEY": mint_key,
+        "CIRCLE_ENTITY_SECRET": keys.circle_entity_secret,
+        "CIRCLE_ENTITY_ID": ENTITY_ID,
+    }
+
+
+def client_settings(keys: DevelopmentKeys, listen: Mapping[str, Listen], *, workers: int) -> dict[str, str]:
+    """The settings of a server that uses the simulator of `make run`."""
+    http = listen["HTTP_LISTEN"]
+    return {
+        **circle_credentials(keys),
+        "CIRCLE_ENV": "sandbox",
+        "CIRCLE_CHAIN": "ARC-TESTNET",
+        "CIRCLE_WALLET_SET_ID": WALLET_SET_ID,
+        # The worker process is the last one of the supervisor's, and its port follows those of the others.
+        "CIRCLE_WEBHOOK_URL": f"http://{http.host}:{http.port + workers}",
+        "CIRCLE_SNS_CERT_HOSTS": str(listen["CIRCLE_LISTEN"]),
+    }
 
 
 class CircleSimulator(Component):

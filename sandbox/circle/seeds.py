@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import NAMESPACE_URL, uuid5
 
 from sandbox.circle import wallets
+from sandbox.circle.money import ONE
 from sandbox.circle.simulator import Simulator
 from sandbox.circle.tokens import CHAIN_OF_BLOCKCHAIN, TEST_BLOCKCHAINS, token_named
 
@@ -30,10 +31,13 @@ def seed(simulator: Simulator, *, float_micros: int, mint_micros: int) -> None:
 
 def _seed_operator(simulator: Simulator, blockchain: str, address: str, float_micros: int) -> None:
     metadata = {"name": "Operator's float", "refId": OPERATOR_REF_ID}
-    wallet = wallets.new_wallet(simulator, WALLET_SET_ID, blockchain, address, "SCA", metadata)
+    # An EOA may have many transfers under way, and pays for gas itself.
+    wallet = wallets.new_wallet(simulator, WALLET_SET_ID, blockchain, address, "EOA", metadata)
     now = simulator.clock.now()
     for symbol in ("USDC", "EURC"):
         simulator.store.change_balance(wallet["id"], token_named(blockchain, symbol).id, float_micros, at=now)
+    if blockchain == "BASE-SEPOLIA":
+        simulator.store.change_balance(wallet["id"], token_named(blockchain, "ETH").id, ONE, at=now)
     chain = CHAIN_OF_BLOCKCHAIN[blockchain]
     recipient = {
         "id": str(uuid5(NAMESPACE_URL, f"recipient:{blockchain}:{address}")),

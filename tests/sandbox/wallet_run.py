@@ -61,7 +61,13 @@ class Run:
 
     def left(self) -> list[int]:
         """Processes that it started and that still run."""
-        folders = {"postgres": "postgres-18/data", "valkey-server": "valkey", "anvil": "tempo", "envoy": "gateway"}
+        folders = {
+            "postgres": "postgres-18/data",
+            "valkey-server": "valkey",
+            "anvil": "tempo",
+            "envoy": "gateway",
+            "python": "circle",
+        }
         parts = [pid for name, folder in folders.items() for pid in processes_in(self.folder / folder, name=name)]
         return parts + marked(f"{MARK}={self.folder / 'server'}")
 
