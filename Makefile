@@ -6,7 +6,7 @@ PY := .venv/bin/python
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help run test check generate migrate demo token bench bench-compare acceptance reset doctor simulate test-sdks test-system \
-        test-python-sdk test-go-sdk lock release clean run-environment dev-environment
+        lock release clean run-environment dev-environment
 
 # -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
 BOOTSTRAP = @command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: install Python 3.11 to 3.13, or say make PYTHON=..." >&2; exit 1; }; \
@@ -19,7 +19,7 @@ run: run-environment ## Start everything: database, cache, Tempo dev chain, serv
 	@exec $(PY) -m sandbox.run --workers $(WORKERS)
 
 test: dev-environment ## The test suite, against real programs on free ports (ARGS="-k name": a part of it)
-	$(PY) -m pytest -m "not system" $(ARGS)
+	$(PY) -m pytest -m "not system and not sdk" $(ARGS)
 
 check: dev-environment ## Static checks: style, types, import contracts, the proto contract, generated code, migrations
 	.venv/bin/ruff check .
@@ -60,19 +60,8 @@ acceptance: run-environment ## The guide's criteria, measured against the wallet
 simulate: dev-environment ## Play settlement under random histories and faults (SEEDS=1 SEED_START=n: one of them again)
 	@$(PY) -m tests.simulation --seeds $(or $(SEEDS),200) --start $(or $(SEED_START),0) $(ARGS)
 
-test-sdks: test-python-sdk test-go-sdk ## Build the SDKs and try them as their users would
-
-test-python-sdk: dev-environment
-	@rm -rf build/sdk && $(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/sdk clients/python
-	@$(PY) -m pip install --quiet --no-deps --target build/sdk/installed build/sdk/*.whl
-	@PYTHONPATH=build/sdk/installed $(PY) -c "import monay.wallet.v1.consumer_wallet_service_pb2_grpc as stubs; \
-		assert 'build/sdk/installed' in stubs.__file__, stubs.__file__"
-	@echo "Python SDK: builds, installs, imports"
-
-test-go-sdk:
-	@if command -v go >/dev/null; then cd clients/go && go build ./... && go vet ./... && echo "Go SDK: builds"; \
-		elif [ "$$REQUIRE_ALL" = 1 ]; then echo "Go SDK: no go here, and REQUIRE_ALL=1 asks for everything" >&2; exit 1; \
-		else echo "Go SDK: skipped, there is no go here"; fi
+test-sdks: dev-environment ## Build every SDK whose toolchain is here, and try it as its users would (REQUIRE_ALL=1: all)
+	$(PY) -m pytest tests/sdks $(ARGS)
 
 test-system: dev-environment ## The long tests over whole systems of processes: crashes, restarts, cut connections
 	$(PY) -m pytest -m system $(ARGS)
