@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from domain.identity import OPERATOR_HOLDERS, HolderId, is_consumer
 from domain.money import MAX_MICROS, Asset
+from domain.postings import Transaction, TransactionKind
 from domain.settlement import IN_FLIGHT, Candidate, ItemState
 
 
@@ -40,6 +42,27 @@ class Transfer:
     recipient: HolderId | None
     recipient_address: str
     recipient_assigned: bool
+
+
+class LogOrigin(NamedTuple):
+    """The log that a transaction goes back to, and the address it came from."""
+
+    transaction_hash: str
+    log_index: int
+    sender: str
+
+    def __str__(self) -> str:
+        """As the transaction's header refers to it."""
+        return f"{self.transaction_hash}:{self.log_index}:{self.sender}"
+
+
+def log_origin_of(header: Transaction) -> LogOrigin | None:
+    """The log behind a deposit from the chain. Other deposits come from elsewhere."""
+    transaction_hash, _, rest = header.reference.partition(":")
+    log_index, _, sender = rest.partition(":")
+    if header.kind is not TransactionKind.DEPOSIT or not sender.startswith("0x"):
+        return None
+    return LogOrigin(transaction_hash, int(log_index), sender)
 
 
 @dataclass(frozen=True, slots=True)

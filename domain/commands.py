@@ -51,6 +51,8 @@ class NewItem:
     """BLOCKED from the start when it only records what cannot be moved (rule 10)."""
     transaction_id: TransactionId | None = None
     """The transaction it settles part of, when that is not the first of its command."""
+    reason: str = ""
+    """Why it is BLOCKED, if it is."""
 
 
 @dataclass(frozen=True, slots=True)

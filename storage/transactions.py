@@ -98,7 +98,8 @@ def all_recorded(command: Command, at: datetime) -> list[Recorded]:
 
 
 def _new_receipt(item: NewItem, at: datetime) -> Receipt:
-    return Receipt(item_id=item.id, state=item.state, amount=Money(item.asset, item.micros), created_at=at)
+    amount = Money(item.asset, item.micros)
+    return Receipt(item_id=item.id, state=item.state, amount=amount, created_at=at, reason=item.reason)
 
 
 async def get(tx: Tx, transaction_id: UUID, *, party: UUID | None = None) -> Recorded:

@@ -7,6 +7,7 @@ from datetime import UTC
 from typing import Any
 from uuid import UUID
 
+from domain.chain_events import log_origin_of
 from domain.errors import PageTokenInvalid, TransactionNotFound
 from domain.identity import ConsumerId
 from domain.ledger_state import Applied
@@ -201,8 +202,10 @@ def _show_withdrawal(proto: pb.Transaction, withdrawal: Withdrawal) -> None:
 
 
 def _show_origin(proto: pb.Transaction, header: Header) -> None:
-    """What it goes back to, if nobody sent it by hand."""
-    origin = origin_of(header)
+    """What it goes back to, if nobody sent it by hand; of a deposit from the chain, the address that paid it."""
+    origin, log = origin_of(header), log_origin_of(header)
+    if log is not None:
+        proto.counterparty.address = checksummed(log.sender)
     if header.kind is Kind.REFUND:
         proto.original_transaction_id = header.reference
     elif origin is not None and origin.kind is OriginKind.PAYMENT_REQUEST:

@@ -16,7 +16,7 @@ from storage import rates
 from storage.database import Engine, reading
 from storage.rates import EUR_USD, Rate
 
-# A new rate counts from then on at the latest. Its age is judged at each use.
+# A new rate counts from then on at the latest, as SetReferenceRate promises. Its age is judged at each use.
 REREAD_SECONDS = 2.0
 
 

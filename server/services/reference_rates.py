@@ -31,7 +31,7 @@ class ReferenceRateService:
         self._acts = acts
 
     async def set_rate(self, rate_micros: int, *, source: str, effective_at: datetime | None, actor: Actor) -> RateTold:
-        """It holds from the next decision on, unless a rate of a later time is known."""
+        """Every process decides by it within two seconds, unless a rate of a later time is known."""
         async with self._acts.begin(actor) as act:
             rate = Rate(rate_micros, effective_at or act.now)
             if rate.quoted_at > act.now + SKEW:

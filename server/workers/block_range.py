@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from domain.chain_events import Expected, Meaning, Transfer, meaning
+from domain.chain_events import Expected, LogOrigin, Meaning, Transfer, meaning
 from domain.clock import Entropy
 from domain.commands import (
     AttemptOutcome,
@@ -179,7 +179,8 @@ class BlockRange:
         self._record(event, TransactionKind.FLOAT, transfer.sender, posting)
 
     def _record(self, event: TransferLog, kind: TransactionKind, holder: HolderId, posting: Posting) -> None:
-        self._add(kind, holder, posting, reference=f"{event.transaction_hash}:{event.log_index}")
+        origin = LogOrigin(event.transaction_hash, event.log_index, event.sender)
+        self._add(kind, holder, posting, reference=str(origin))
 
     def _add(self, kind: TransactionKind, holder: HolderId, posting: Posting, *, reference: str) -> None:
         """One transaction of one posting."""

@@ -98,7 +98,7 @@ class Refusals:
 
     def _release(self, item: ClaimedItem, refusal: Refusal, withdrawal: Withdrawal) -> Command:
         """A withdrawal that definitely cannot happen: the hold and the day's limit are given back (money rule 11)."""
-        reason, now = f"{refusal.reason} at block {refusal.at_block}", self._clock.now()
+        reason, now = _permanently(refusal), self._clock.now()
         transaction_id = TransactionId(self._entropy.uuid7())
         end = released(withdrawal, transaction_id=transaction_id, caller="worker:settlement", reason=reason, at=now)
         return Command(
@@ -114,7 +114,7 @@ class Refusals:
         """A transfer that can never settle as planned (money rule 10). The ledger's side of it is not touched."""
         candidate = item.candidate
         between_consumers = is_consumer(candidate.sender) and is_consumer(candidate.recipient)
-        reason = f"{refusal.reason} at block {refusal.at_block}"
+        reason = _permanently(refusal)
         if not between_consumers:
             blocked = self._ended(item, ItemState.BLOCKED, reason, None)
             return Command(transitions=(blocked,), custody=(self._freed(item),))
@@ -141,20 +141,28 @@ class Refusals:
         source_blocked = refusal.blocked in ("source", "both")
         destination_blocked = refusal.blocked in ("destination", "both")
         return (
-            self._stand_in(item, candidate.sender, OPERATOR, blocked=source_blocked),
-            self._stand_in(item, OPERATOR, candidate.recipient, blocked=destination_blocked),
+            self._stand_in(item, candidate.sender, OPERATOR, blocked_by=refusal if source_blocked else None),
+            self._stand_in(item, OPERATOR, candidate.recipient, blocked_by=refusal if destination_blocked else None),
         )
 
-    def _stand_in(self, item: ClaimedItem, sender: HolderId, recipient: HolderId, *, blocked: bool) -> NewItem:
+    def _stand_in(
+        self, item: ClaimedItem, sender: HolderId, recipient: HolderId, *, blocked_by: Refusal | None
+    ) -> NewItem:
         return NewItem(
             id=ItemId(self._entropy.uuid7()),
             sender=sender,
             recipient=recipient,
             asset=item.candidate.asset,
             micros=item.candidate.micros,
-            state=ItemState.BLOCKED if blocked else ItemState.PENDING,
+            state=ItemState.BLOCKED if blocked_by else ItemState.PENDING,
             transaction_id=item.transaction_id,
+            reason=_permanently(blocked_by) if blocked_by else "",
         )
+
+
+def _permanently(refusal: Refusal) -> str:
+    """Why it never settles as planned, and where that was seen."""
+    return f"{refusal.reason} at block {refusal.at_block}"
 
 
 def _back_in_queue(item: ClaimedItem, refusal: Refusal, now: datetime) -> Release:

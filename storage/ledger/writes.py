@@ -50,6 +50,7 @@ _ITEM_COLUMNS = (
     "position",
     "counts",
     "state",
+    "reason",
     "created_at",
 )
 
@@ -262,6 +263,7 @@ def _item_rows(writes: Writes) -> Rows:
             position,
             item.counts,
             item.state,
+            item.reason,
             now,
         )
         for item, transaction_id, sequence, position, now in writes.items

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from domain.chain_events import LogOrigin
 from domain.commands import Command, CustodyChange, ItemTransition
 from domain.identity import ItemId
 from domain.money import Asset
@@ -18,7 +19,7 @@ from monay.wallet.v1 import transaction_pb2 as pb
 from monay.wallet.v1.transaction_pb2 import GetTransactionRequest, ListTransactionsRequest, Transaction
 from sandbox.postgres import Postgres
 from storage import history
-from tests.books import DOLLAR, FEE
+from tests.books import DOLLAR, FEE, deposit
 
 from .conftest import refused, service
 from .people import Person, Town, new_town
@@ -219,6 +220,19 @@ async def test_money_that_came_in_has_nothing_to_settle(town: Town, bob: Person)
     assert deposited.settlement_state == pb.SETTLEMENT_STATE_NOT_NEEDED
     assert deposited.fee.micros == 0
     assert not deposited.HasField("counterparty")
+
+
+async def test_a_deposit_from_the_chain_names_the_address_that_paid_it(town: Town, bob: Person) -> None:
+    """The consumer knows the exchange or the friend by it; both ways of reading say the same."""
+    sender = "0x" + "5a" * 20
+    origin = LogOrigin("0x" + "11" * 32, 3, sender)
+    await town.books.apply(deposit(bob.id, DOLLAR, name=str(origin)))
+    deposited = (await page(town, bob)).transactions[0]
+    request = GetTransactionRequest(transaction_id=deposited.id)
+    alone = (await town.wallet.consumers.GetTransaction(request, metadata=bob.token)).transaction
+    for shown in (deposited, alone):
+        assert shown.kind == pb.TRANSACTION_KIND_DEPOSIT
+        assert shown.counterparty.address.lower() == sender
 
 
 async def test_a_stranger_finds_no_transaction(town: Town, ann: Person, bob: Person, cat: Person) -> None:

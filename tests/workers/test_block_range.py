@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from domain.chain_events import LogOrigin, log_origin_of
 from domain.clock import SystemClock, SystemEntropy
 from domain.commands import Command
 from domain.identity import FEE_PAYER, OPERATOR, AttemptId, HolderId, ItemId
@@ -116,7 +117,7 @@ def test_rule_13_a_deposit_is_credited_in_the_commit_in_which_custody_grows() ->
     assert moved(command) == {BOB: (7, 0)}
     [[posting]] = command.postings
     assert (posting.source.kind, posting.target, posting.micros) == (AccountKind.EXTERNAL_TEMPO, available(BOB), 7)
-    assert command.transactions[0].reference == f"{FIRST}:0"
+    assert log_origin_of(command.transactions[0]) == LogOrigin(FIRST, 0, STRANGER)
 
 
 def test_rule_17_fees_of_a_range_are_one_expense_of_their_payer() -> None:

@@ -43,6 +43,9 @@ async def test_rule_10_a_blocked_recipients_money_stands_with_the_operator(house
         (ann, OPERATOR): ItemState.CONFIRMED,
         (OPERATOR, bob): ItemState.BLOCKED,
     }
+    reasons = {(row.sender, row.recipient): row.reason for row in await house.house.items()}
+    assert reasons[OPERATOR, bob] == reasons[ann, bob] != ""
+    assert reasons[ann, OPERATOR] == ""
     assert await house.house.available(bob) == 105 * UNIT
     assert await house.stands(ann) == (95 * UNIT, 0)
     assert await house.stands(OPERATOR) == (10_000_005 * UNIT, 0)

@@ -96,7 +96,8 @@ type Balance struct {
 	// Reserved for withdrawals that are on their way. Ends as posted (gone) or released (available again).
 	HeldMicros int64 `protobuf:"varint,3,opt,name=held_micros,json=heldMicros,proto3" json:"held_micros,omitempty"`
 	// How much of what came in still waits to be confirmed on a rail. It is part of `available_micros`: settlement is the
-	// wallet's business and never makes a consumer wait.
+	// wallet's business and never makes a consumer wait. Told where balances are read (GetBalance and WatchBalances); 0
+	// in the answers of calls that move money, which are decided without looking at it.
 	SettlingMicros int64 `protobuf:"varint,4,opt,name=settling_micros,json=settlingMicros,proto3" json:"settling_micros,omitempty"`
 	Version        int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
 	// When this version came to be. Unset for an asset the wallet never held.

@@ -96,7 +96,10 @@ type OperationsServiceClient interface {
 	//
 	// Errors: PAGE_TOKEN_INVALID, PROVIDER_NOT_FOUND.
 	ListUnsettled(ctx context.Context, in *ListUnsettledRequest, opts ...grpc.CallOption) (*ListUnsettledResponse, error)
-	// Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
+	// Puts a BLOCKED item, or one that waits after failures, back into its queue, once its cause is gone.
+	//
+	// A FAILED item is final and is refused: what it was to move has been given back, if it was a withdrawal, or moves by
+	// way of the operator under items of its own, which the same transaction lists.
 	//
 	// It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
 	// an item that waits already is answered as it is.
@@ -130,8 +133,8 @@ type OperationsServiceClient interface {
 	ApproveAdjustment(ctx context.Context, in *ApproveAdjustmentRequest, opts ...grpc.CallOption) (*ApproveAdjustmentResponse, error)
 	// Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 	//
-	// It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
-	// Idempotent by nature.
+	// Every process decides by it within two seconds. A rate that grows too old is not used: what depends on it is
+	// refused. Idempotent by nature.
 	SetReferenceRate(ctx context.Context, in *SetReferenceRateRequest, opts ...grpc.CallOption) (*SetReferenceRateResponse, error)
 	// The audit log, newest first: every movement of money and every act of an operator.
 	//
@@ -353,7 +356,10 @@ type OperationsServiceServer interface {
 	//
 	// Errors: PAGE_TOKEN_INVALID, PROVIDER_NOT_FOUND.
 	ListUnsettled(context.Context, *ListUnsettledRequest) (*ListUnsettledResponse, error)
-	// Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
+	// Puts a BLOCKED item, or one that waits after failures, back into its queue, once its cause is gone.
+	//
+	// A FAILED item is final and is refused: what it was to move has been given back, if it was a withdrawal, or moves by
+	// way of the operator under items of its own, which the same transaction lists.
 	//
 	// It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
 	// an item that waits already is answered as it is.
@@ -387,8 +393,8 @@ type OperationsServiceServer interface {
 	ApproveAdjustment(context.Context, *ApproveAdjustmentRequest) (*ApproveAdjustmentResponse, error)
 	// Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 	//
-	// It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
-	// Idempotent by nature.
+	// Every process decides by it within two seconds. A rate that grows too old is not used: what depends on it is
+	// refused. Idempotent by nature.
 	SetReferenceRate(context.Context, *SetReferenceRateRequest) (*SetReferenceRateResponse, error)
 	// The audit log, newest first: every movement of money and every act of an operator.
 	//

@@ -229,7 +229,8 @@ const (
 	SettlementState_SETTLEMENT_STATE_BROADCAST SettlementState = 4
 	// Final, and its event was checked against what was meant. Nothing changes it any more.
 	SettlementState_SETTLEMENT_STATE_CONFIRMED SettlementState = 5
-	// Refused for good. An operator decides what follows; a withdrawal's hold has been released.
+	// Refused for good, and final. A withdrawal's hold has been released; a transfer goes on by way of the operator,
+	// under items of its own.
 	SettlementState_SETTLEMENT_STATE_FAILED SettlementState = 6
 	// Cannot go on without an operator, for instance because a token's policy forbids a party.
 	SettlementState_SETTLEMENT_STATE_BLOCKED SettlementState = 7

@@ -609,7 +609,10 @@ class OperationsCalls:
     async def retry_settlement(
         self, request: operations_service_pb2.RetrySettlementRequest, *, timeout: float | None = None
     ) -> operations_service_pb2.RetrySettlementResponse:
-        """Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
+        """Puts a BLOCKED item, or one that waits after failures, back into its queue, once its cause is gone.
+
+        A FAILED item is final and is refused: what it was to move has been given back, if it was a withdrawal, or moves by
+        way of the operator under items of its own, which the same transaction lists.
 
         It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
         an item that waits already is answered as it is.
@@ -668,8 +671,8 @@ class OperationsCalls:
     ) -> operations_service_pb2.SetReferenceRateResponse:
         """Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 
-        It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
-        Idempotent by nature.
+        Every process decides by it within two seconds. A rate that grows too old is not used: what depends on it is
+        refused. Idempotent by nature.
         """
         return await self._caller.unary(SET_REFERENCE_RATE, request, timeout)
 

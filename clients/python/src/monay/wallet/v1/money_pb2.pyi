@@ -75,7 +75,8 @@ class Balance(_message.Message):
     """Reserved for withdrawals that are on their way. Ends as posted (gone) or released (available again)."""
     settling_micros: _builtins.int
     """How much of what came in still waits to be confirmed on a rail. It is part of `available_micros`: settlement is the
-    wallet's business and never makes a consumer wait.
+    wallet's business and never makes a consumer wait. Told where balances are read (GetBalance and WatchBalances); 0
+    in the answers of calls that move money, which are decided without looking at it.
     """
     version: _builtins.int
     @_builtins.property

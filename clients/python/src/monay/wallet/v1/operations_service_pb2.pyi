@@ -1304,6 +1304,9 @@ class ListAuditRequest(_message.Message):
     """0 means 50. More than 500 is taken as 500."""
     page_token: _builtins.str
     consumer_id: _builtins.str
+    """What this consumer did, and what operators did to the wallet. What others paid in is in their own records, and in
+    the wallet's history (ListTransactions).
+    """
     actor: _builtins.str
     action: _builtins.str
     subject_id: _builtins.str

@@ -203,7 +203,10 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrySettlement(self, request, context):
-        """Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
+        """Puts a BLOCKED item, or one that waits after failures, back into its queue, once its cause is gone.
+
+        A FAILED item is final and is refused: what it was to move has been given back, if it was a withdrawal, or moves by
+        way of the operator under items of its own, which the same transaction lists.
 
         It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
         an item that waits already is answered as it is.
@@ -264,8 +267,8 @@ class OperationsServiceServicer:
     def SetReferenceRate(self, request, context):
         """Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 
-        It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
-        Idempotent by nature.
+        Every process decides by it within two seconds. A rate that grows too old is not used: what depends on it is
+        refused. Idempotent by nature.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

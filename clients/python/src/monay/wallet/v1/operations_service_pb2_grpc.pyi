@@ -83,7 +83,10 @@ class OperationsServiceStub:
     Errors: PAGE_TOKEN_INVALID, PROVIDER_NOT_FOUND.
     """
     RetrySettlement: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.RetrySettlementRequest, _operations_service_pb2.RetrySettlementResponse]
-    """Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
+    """Puts a BLOCKED item, or one that waits after failures, back into its queue, once its cause is gone.
+
+    A FAILED item is final and is refused: what it was to move has been given back, if it was a withdrawal, or moves by
+    way of the operator under items of its own, which the same transaction lists.
 
     It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
     an item that waits already is answered as it is.
@@ -124,8 +127,8 @@ class OperationsServiceStub:
     SetReferenceRate: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.SetReferenceRateRequest, _operations_service_pb2.SetReferenceRateResponse]
     """Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 
-    It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
-    Idempotent by nature.
+    Every process decides by it within two seconds. A rate that grows too old is not used: what depends on it is
+    refused. Idempotent by nature.
     """
     ListAudit: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListAuditRequest, _operations_service_pb2.ListAuditResponse]
     """The record.
@@ -250,7 +253,10 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.RetrySettlementRequest,
         context: _aio.ServicerContext[_operations_service_pb2.RetrySettlementRequest, _abc.Awaitable[_operations_service_pb2.RetrySettlementResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.RetrySettlementResponse]:
-        """Puts a FAILED or BLOCKED item back into its queue, once its cause is gone.
+        """Puts a BLOCKED item, or one that waits after failures, back into its queue, once its cause is gone.
+
+        A FAILED item is final and is refused: what it was to move has been given back, if it was a withdrawal, or moves by
+        way of the operator under items of its own, which the same transaction lists.
 
         It cannot make a payment double: an item with an attempt that is not proven dead is refused. Idempotent by nature:
         an item that waits already is answered as it is.
@@ -321,8 +327,8 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.SetReferenceRateResponse]:
         """Sets what one euro is worth in dollars, for limits, portfolios and swaps of EURC.
 
-        It holds from the next decision on. A rate that grows too old is not used: what depends on it is refused.
-        Idempotent by nature.
+        Every process decides by it within two seconds. A rate that grows too old is not used: what depends on it is
+        refused. Idempotent by nature.
         """
 
     @_abc_1.abstractmethod

@@ -136,7 +136,9 @@ class _SettlementStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Settl
     SETTLEMENT_STATE_CONFIRMED: _SettlementState.ValueType  # 5
     """Final, and its event was checked against what was meant. Nothing changes it any more."""
     SETTLEMENT_STATE_FAILED: _SettlementState.ValueType  # 6
-    """Refused for good. An operator decides what follows; a withdrawal's hold has been released."""
+    """Refused for good, and final. A withdrawal's hold has been released; a transfer goes on by way of the operator,
+    under items of its own.
+    """
     SETTLEMENT_STATE_BLOCKED: _SettlementState.ValueType  # 7
     """Cannot go on without an operator, for instance because a token's policy forbids a party."""
     SETTLEMENT_STATE_INDETERMINATE: _SettlementState.ValueType  # 8
@@ -161,7 +163,9 @@ SETTLEMENT_STATE_BROADCAST: SettlementState.ValueType  # 4
 SETTLEMENT_STATE_CONFIRMED: SettlementState.ValueType  # 5
 """Final, and its event was checked against what was meant. Nothing changes it any more."""
 SETTLEMENT_STATE_FAILED: SettlementState.ValueType  # 6
-"""Refused for good. An operator decides what follows; a withdrawal's hold has been released."""
+"""Refused for good, and final. A withdrawal's hold has been released; a transfer goes on by way of the operator,
+under items of its own.
+"""
 SETTLEMENT_STATE_BLOCKED: SettlementState.ValueType  # 7
 """Cannot go on without an operator, for instance because a token's policy forbids a party."""
 SETTLEMENT_STATE_INDETERMINATE: SettlementState.ValueType  # 8
