@@ -1,4 +1,4 @@
-"""Part of `make check`: the migrations, applied to an empty database, give exactly `storage/schema.py`."""
+"""Part of `make check`: the migrations, applied to an empty database, give exactly `storage/schema`."""
 
 from __future__ import annotations
 
