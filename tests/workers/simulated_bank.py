@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 from domain.clock import Clock
@@ -21,6 +23,10 @@ from providers.custodian import (
     PayoutReturn,
     WireInstructions,
 )
+from storage.sealing import KeyRing, new_key_file
+from tests.books import audit
+from tests.workers.bank_branch import Branch
+from tests.workers.simulated import SimulatedHouse
 
 NOTHING = Money(Asset.USDC, 0)
 
@@ -207,3 +213,20 @@ class SimulatedBank:
         lost = self.faults.lose_answers > 0
         self.faults.lose_answers -= lost
         return lost
+
+
+class SimulatedBranch(Branch[SimulatedBank]):
+    """A branch of that bank."""
+
+    async def accept_links(self) -> None:
+        self.bank.accept_links()
+
+
+@asynccontextmanager
+async def simulated_branch(house: SimulatedHouse, folder: Path, *, standing: int) -> AsyncIterator[SimulatedBranch]:
+    """A branch with that much in the operator's account, audited at the end."""
+    keys = folder / "sealing.json"
+    keys.write_text(new_key_file(house.house.entropy, name="tests"))
+    bank = SimulatedBank(house.clock, standing=standing)
+    yield SimulatedBranch(house, bank, KeyRing.read(keys, entropy=house.house.entropy))
+    await audit(house.house.engine)

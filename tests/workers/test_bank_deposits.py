@@ -10,29 +10,25 @@ import pytest
 
 from domain.errors import BankAccountNotFound, ProviderUnavailable
 from providers.custodian import LinkState, OrderState
-from storage.sealing import KeyRing, new_key_file
-from tests.books import audit
-from tests.workers.bank_branch import Branch
 from tests.workers.house import UNIT
 from tests.workers.simulated import SimulatedHouse
-from tests.workers.simulated_bank import SimulatedBank
+from tests.workers.simulated_bank import SimulatedBranch, simulated_branch
 
 FLOAT = 1_000 * UNIT
 
 
 @pytest.fixture
-async def branch(house: SimulatedHouse, tmp_path: Path) -> AsyncIterator[Branch]:
-    keys = tmp_path / "sealing.json"
-    keys.write_text(new_key_file(house.house.entropy, name="tests"))
-    bank = SimulatedBank(house.clock, standing=FLOAT)
-    yield Branch(house, bank, KeyRing.read(keys, entropy=house.house.entropy))
-    await audit(house.house.engine)
+async def branch(house: SimulatedHouse, tmp_path: Path) -> AsyncIterator[SimulatedBranch]:
+    async with simulated_branch(house, tmp_path, standing=FLOAT) as branch:
+        yield branch
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_link_is_active_once_the_custodian_says_so_and_its_instructions_are_kept(branch: Branch) -> None:
+async def test_a_link_is_active_once_the_custodian_says_so_and_its_instructions_are_kept(
+    branch: SimulatedBranch,
+) -> None:
     """Processes that answer calls can ask nobody, so what a wire has to say must be there before it is needed."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.link(ann)
@@ -52,7 +48,7 @@ async def test_a_link_is_active_once_the_custodian_says_so_and_its_instructions_
     }
 
 
-async def test_a_link_whose_answer_was_lost_is_asked_for_again_under_its_key(branch: Branch) -> None:
+async def test_a_link_whose_answer_was_lost_is_asked_for_again_under_its_key(branch: SimulatedBranch) -> None:
     """Money rule 4, for links: two accounts at the custodian would be two references for one consumer."""
     [ann] = await branch.simulated.consumers(1)
     branch.bank.faults.lose_answers = 1
@@ -65,7 +61,7 @@ async def test_a_link_whose_answer_was_lost_is_asked_for_again_under_its_key(bra
     assert await branch.state_of(account) == "ACTIVE"
 
 
-async def test_refused_links_fail_whether_at_once_or_later(branch: Branch) -> None:
+async def test_refused_links_fail_whether_at_once_or_later(branch: SimulatedBranch) -> None:
     """Both endings reach the consumer's list; an outage is neither of them."""
     ann, bob = await branch.simulated.consumers(2)
     branch.bank.faults.unreachable = True
@@ -80,7 +76,7 @@ async def test_refused_links_fail_whether_at_once_or_later(branch: Branch) -> No
     assert await branch.state_of(later) == "FAILED"
 
 
-async def test_without_a_linked_account_there_is_nothing_a_wire_could_say(branch: Branch) -> None:
+async def test_without_a_linked_account_there_is_nothing_a_wire_could_say(branch: SimulatedBranch) -> None:
     """The reference belongs to the account, so it has to be linked first; until it is ready, nobody can tell."""
     [ann] = await branch.simulated.consumers(1)
     with pytest.raises(BankAccountNotFound):
@@ -94,7 +90,7 @@ async def test_without_a_linked_account_there_is_nothing_a_wire_could_say(branch
 # --- wires ------------------------------------------------------------------------------------------------------------
 
 
-async def test_rule_17_a_wire_is_credited_net_of_its_fee_with_the_position_behind_it(branch: Branch) -> None:
+async def test_rule_17_a_wire_is_credited_net_of_its_fee_with_the_position_behind_it(branch: SimulatedBranch) -> None:
     """One commit: the consumer has it, it stands at the custodian, and an item brings it to the consumer's address."""
     [ann] = await branch.simulated.consumers(1)
     await branch.linked(ann)
@@ -117,7 +113,7 @@ async def test_rule_17_a_wire_is_credited_net_of_its_fee_with_the_position_behin
     await branch.house.prove_clean()
 
 
-async def test_each_arrival_counts_once_whoever_looks_how_often(branch: Branch) -> None:
+async def test_each_arrival_counts_once_whoever_looks_how_often(branch: SimulatedBranch) -> None:
     """Two workers, many looks, a custodian that shows the same deposit every time."""
     [ann] = await branch.simulated.consumers(1)
     await branch.linked(ann)
@@ -132,7 +128,7 @@ async def test_each_arrival_counts_once_whoever_looks_how_often(branch: Branch) 
     await branch.house.prove_clean()
 
 
-async def test_a_wire_that_nobody_can_be_found_for_stands_in_suspense(branch: Branch) -> None:
+async def test_a_wire_that_nobody_can_be_found_for_stands_in_suspense(branch: SimulatedBranch) -> None:
     """A mistyped reference, and one whose two names lead to two consumers: an operator's to decide, and a break."""
     ann, bob = await branch.simulated.consumers(2)
     await branch.linked(ann)
@@ -150,7 +146,7 @@ async def test_a_wire_that_nobody_can_be_found_for_stands_in_suspense(branch: Br
     await branch.house.prove_clean()
 
 
-async def test_a_wire_without_a_reference_is_known_by_the_bank_it_comes_from(branch: Branch) -> None:
+async def test_a_wire_without_a_reference_is_known_by_the_bank_it_comes_from(branch: SimulatedBranch) -> None:
     """People forget the reference; the custodian may know the account all the same."""
     [ann] = await branch.simulated.consumers(1)
     await branch.linked(ann)
@@ -159,7 +155,7 @@ async def test_a_wire_without_a_reference_is_known_by_the_bank_it_comes_from(bra
     assert await branch.balance(ann) == (105 * UNIT, 0)
 
 
-async def test_a_wire_to_somebody_who_is_gone_stands_in_suspense(branch: Branch) -> None:
+async def test_a_wire_to_somebody_who_is_gone_stands_in_suspense(branch: SimulatedBranch) -> None:
     """A closed wallet cannot be opened by a standing order."""
     [ann] = await branch.simulated.consumers(1, micros=0 + UNIT)
     await branch.linked(ann)
@@ -171,7 +167,7 @@ async def test_a_wire_to_somebody_who_is_gone_stands_in_suspense(branch: Branch)
     await branch.house.prove_clean()
 
 
-async def test_what_stood_there_before_the_books_began_is_float_and_never_credited(branch: Branch) -> None:
+async def test_what_stood_there_before_the_books_began_is_float_and_never_credited(branch: SimulatedBranch) -> None:
     """The deposits that made the float are told again at every look; on the first day of all they must not count."""
     [ann] = await branch.simulated.consumers(1)
     branch.bank.wire(30 * UNIT, tracking="CIR0001")
@@ -185,7 +181,7 @@ async def test_what_stood_there_before_the_books_began_is_float_and_never_credit
     await branch.house.prove_clean()
 
 
-async def test_nothing_is_missed_after_a_weekend_away(branch: Branch) -> None:
+async def test_nothing_is_missed_after_a_weekend_away(branch: SimulatedBranch) -> None:
     """No event arrives and nobody polls for two days, nor does the custodian answer at first. A wire that was pending
     for weeks is asked about by its name."""
     [ann] = await branch.simulated.consumers(1)
@@ -202,7 +198,7 @@ async def test_nothing_is_missed_after_a_weekend_away(branch: Branch) -> None:
     assert await branch.balance(ann) == (107 * UNIT, 0)
 
 
-async def test_a_wire_that_its_fee_eats_up_is_no_deposit(branch: Branch) -> None:
+async def test_a_wire_that_its_fee_eats_up_is_no_deposit(branch: SimulatedBranch) -> None:
     """Nothing is left to credit, and nothing stands there for it."""
     [ann] = await branch.simulated.consumers(1)
     await branch.linked(ann)
@@ -213,7 +209,9 @@ async def test_a_wire_that_its_fee_eats_up_is_no_deposit(branch: Branch) -> None
     await branch.house.prove_clean()
 
 
-async def test_rule_14_a_balance_at_the_custodian_that_is_not_ours_to_explain_is_a_break(branch: Branch) -> None:
+async def test_rule_14_a_balance_at_the_custodian_that_is_not_ours_to_explain_is_a_break(
+    branch: SimulatedBranch,
+) -> None:
     """Somebody moved the float by hand. One look may fall between two movements; a difference that lasts is told."""
     await branch.round()
     branch.bank.standing -= 25 * UNIT

@@ -10,34 +10,28 @@ import pytest
 
 from domain.errors import NoRoute, ProviderUnavailable, ValidationFailed
 from providers.custodian import OrderState, PayoutOrder
-from storage.sealing import KeyRing, new_key_file
-from tests.books import audit
-from tests.workers.bank_branch import Branch
 from tests.workers.house import FEE, UNIT
 from tests.workers.simulated import SimulatedHouse
-from tests.workers.simulated_bank import SimulatedBank
+from tests.workers.simulated_bank import SimulatedBranch, simulated_branch
 
 FLOAT = 1_000 * UNIT
 DAY = timedelta(days=1).total_seconds()
 
 
 @pytest.fixture
-async def branch(house: SimulatedHouse, tmp_path: Path) -> AsyncIterator[Branch]:
-    keys = tmp_path / "sealing.json"
-    keys.write_text(new_key_file(house.house.entropy, name="tests"))
-    bank = SimulatedBank(house.clock, standing=FLOAT)
-    yield Branch(house, bank, KeyRing.read(keys, entropy=house.house.entropy))
-    await audit(house.house.engine)
+async def branch(house: SimulatedHouse, tmp_path: Path) -> AsyncIterator[SimulatedBranch]:
+    async with simulated_branch(house, tmp_path, standing=FLOAT) as branch:
+        yield branch
 
 
-async def used_today(branch: Branch, consumer: object) -> int:
+async def used_today(branch: SimulatedBranch, consumer: object) -> int:
     [row] = await branch.house.execute("SELECT usage_usd_micros FROM wallets WHERE consumer_id = :id", id=consumer)
     used: int = row.usage_usd_micros
     return used
 
 
 async def test_rule_17_a_payout_is_held_then_in_transit_then_posted_with_the_books_clean_at_every_step(
-    branch: Branch,
+    branch: SimulatedBranch,
 ) -> None:
     """The operator pays the bank from its position there, and the consumer's position on Tempo pays the operator."""
     [ann] = await branch.simulated.consumers(1)
@@ -68,7 +62,7 @@ async def test_rule_17_a_payout_is_held_then_in_transit_then_posted_with_the_boo
     await branch.house.prove_clean()
 
 
-async def test_rule_11_a_failed_payout_gives_everything_back(branch: Branch) -> None:
+async def test_rule_11_a_failed_payout_gives_everything_back(branch: SimulatedBranch) -> None:
     """Amount, fee and the day's limit; the cover is free again."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -85,7 +79,7 @@ async def test_rule_11_a_failed_payout_gives_everything_back(branch: Branch) -> 
     await branch.house.prove_clean()
 
 
-async def test_rule_4_an_order_refused_at_its_first_try_ends_the_payout(branch: Branch) -> None:
+async def test_rule_4_an_order_refused_at_its_first_try_ends_the_payout(branch: SimulatedBranch) -> None:
     """Nothing before it can be on its way, so a definite no is one."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -97,7 +91,9 @@ async def test_rule_4_an_order_refused_at_its_first_try_ends_the_payout(branch: 
     await branch.house.prove_clean()
 
 
-async def test_rule_4_an_order_that_was_only_put_off_is_tried_again_and_may_still_be_refused(branch: Branch) -> None:
+async def test_rule_4_an_order_that_was_only_put_off_is_tried_again_and_may_still_be_refused(
+    branch: SimulatedBranch,
+) -> None:
     """A try that did nothing leaves nothing behind that a refusal would have to fear."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -112,7 +108,7 @@ async def test_rule_4_an_order_that_was_only_put_off_is_tried_again_and_may_stil
     assert await branch.state(withdrawn) == "FAILED"
 
 
-async def test_rule_4_executed_but_not_answered_is_found_and_never_paid_again(branch: Branch) -> None:
+async def test_rule_4_executed_but_not_answered_is_found_and_never_paid_again(branch: SimulatedBranch) -> None:
     """The most dangerous moment of all: the bank is paid and nobody knows."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -130,7 +126,7 @@ async def test_rule_4_executed_but_not_answered_is_found_and_never_paid_again(br
     await branch.house.prove_clean()
 
 
-async def test_rule_4_an_order_that_got_lost_is_sent_again_under_its_key(branch: Branch) -> None:
+async def test_rule_4_an_order_that_got_lost_is_sent_again_under_its_key(branch: SimulatedBranch) -> None:
     """And a refusal then proves nothing: the first one may still be on its way."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -150,7 +146,7 @@ async def test_rule_4_an_order_that_got_lost_is_sent_again_under_its_key(branch:
     assert len(branch.bank.paid) == 1
 
 
-async def test_rule_4_one_of_unknown_outcome_for_each_bank_and_amount(branch: Branch) -> None:
+async def test_rule_4_one_of_unknown_outcome_for_each_bank_and_amount(branch: SimulatedBranch) -> None:
     """Two alike could not be told apart at the custodian, so the second waits; another amount does not."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -169,7 +165,7 @@ async def test_rule_4_one_of_unknown_outcome_for_each_bank_and_amount(branch: Br
     await branch.house.prove_clean()
 
 
-async def test_rule_4_unknown_for_a_day_is_looked_for_and_not_asked_for_again(branch: Branch) -> None:
+async def test_rule_4_unknown_for_a_day_is_looked_for_and_not_asked_for_again(branch: SimulatedBranch) -> None:
     """The custodian promises to remember keys for no longer; should it show up after all, it is still found."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -192,7 +188,7 @@ async def test_rule_4_unknown_for_a_day_is_looked_for_and_not_asked_for_again(br
     assert [one.state for one in await branch.payouts()] == ["SUBMITTED"]
 
 
-async def test_a_payout_that_the_bank_returns_is_reversed(branch: Branch) -> None:
+async def test_a_payout_that_the_bank_returns_is_reversed(branch: SimulatedBranch) -> None:
     """Days later: the consumer gets all of it, what sending it back cost is the operator's, the fee stays earned."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -219,7 +215,7 @@ async def test_a_payout_that_the_bank_returns_is_reversed(branch: Branch) -> Non
     await branch.house.prove_clean()
 
 
-async def test_a_return_to_somebody_who_is_gone_stands_in_suspense(branch: Branch) -> None:
+async def test_a_return_to_somebody_who_is_gone_stands_in_suspense(branch: SimulatedBranch) -> None:
     """The wallet was closed after the payout; the money is kept for whoever asks for it."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -234,7 +230,7 @@ async def test_a_return_to_somebody_who_is_gone_stands_in_suspense(branch: Branc
     await branch.house.prove_clean()
 
 
-async def test_payouts_wait_for_cover_and_for_a_provider_that_is_not_paused(branch: Branch) -> None:
+async def test_payouts_wait_for_cover_and_for_a_provider_that_is_not_paused(branch: SimulatedBranch) -> None:
     """Rule 8 at the custodian: two that each fit and together do not; and an operator's pause stops new ones only."""
     [ann] = await branch.simulated.consumers(1, micros=2_000 * UNIT)
     account = await branch.linked(ann)
@@ -259,7 +255,7 @@ async def test_payouts_wait_for_cover_and_for_a_provider_that_is_not_paused(bran
     await branch.house.prove_clean()
 
 
-async def test_two_workers_pay_once(branch: Branch) -> None:
+async def test_two_workers_pay_once(branch: SimulatedBranch) -> None:
     """Any number may run: starting is under a lock, trying under a lease."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
@@ -272,7 +268,7 @@ async def test_two_workers_pay_once(branch: Branch) -> None:
     assert len(branch.bank.paid) == branch.bank.asked == 5
 
 
-async def test_nothing_is_held_for_a_bank_that_cannot_be_paid(branch: Branch) -> None:
+async def test_nothing_is_held_for_a_bank_that_cannot_be_paid(branch: SimulatedBranch) -> None:
     """Fractions of a cent, and an account that the custodian has not taken yet."""
     [ann] = await branch.simulated.consumers(1)
     account = await branch.linked(ann)
