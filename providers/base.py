@@ -141,6 +141,17 @@ class SigningRefused(Exception):
     """The signer's own derivation or limits disagree with what it was asked to sign (money rule 27)."""
 
 
+class SignerUnavailable(Exception):
+    """The signer gave no signature now, for no fault of what it was asked to sign.
+
+    One that was made and lost on the way is harmless: what is not persisted is never sent (money rule 2).
+    """
+
+    def __init__(self, reason: str, *, retry_after: timedelta = timedelta(seconds=1)) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
 # --- Attempts --------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """The one place where the service is put together: every part is built here, by hand, and handed what it needs.
 
     server api [--workers N]    one process that answers calls, or N of them on one port under a supervisor
-    server workers              one process that settles, watches and reconciles; it alone holds keys
+    server workers              one process that settles, watches and reconciles; it alone holds keys, unless there is
+    server signer               one process that holds them in its place and signs what it finds planned
     server all --workers N      a supervisor around N API processes on one port and one worker process
 
 A process ends with 0 when it was told to stop and everything in flight had finished, with 2 when its settings are
@@ -98,7 +99,8 @@ from server.services.swap_prices import SwapPrices
 from server.services.swaps import SwapService
 from server.services.transfers import TransferService
 from server.services.withdrawals import WithdrawalService
-from server.settings import Role, Settings, SettingsFaults, read_settings, revealed
+from server.settings import Role, Settings, revealed
+from server.settings_check import SettingsFaults, read_settings
 from server.settlement_feed import SettlementFeed
 from server.supervisor import Supervisor
 from server.telemetry import RpcMetrics, configure_logging
@@ -147,6 +149,11 @@ async def _run(arguments: Arguments, settings: Settings) -> int:
     if arguments.role is Role.ALL or (arguments.role is Role.API and arguments.workers > 1):
         everything = arguments.role is Role.ALL
         return await Supervisor(settings, api_processes=arguments.workers, worker_process=everything).run(stop)
+    if arguments.role is Role.SIGNER:
+        from server.signer.composition import run_signer
+
+        await run_signer(settings, stop)
+        return 0
     await (run_api if arguments.role is Role.API else run_workers)(arguments, settings, stop)
     return 0
 
@@ -387,7 +394,12 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     # Imported only here: web3, and all below it, would cost an API process a second and memory it never uses.
     from server import circle, rails
 
-    rail = rails.connect(settings, clock=clock, entropy=entropy)
+    from server.signer.composition import reach_signer
+
+    signer = await reach_signer(settings, clock=clock, stop=stop)
+    if signer is None and settings.signer_address is not None:
+        return
+    rail = rails.connect(settings, clock=clock, entropy=entropy, signer=signer)
     await rails.require_chain(rail, settings, clock=clock, stop=stop)
     async with writing(engine) as tx:
         await addresses.add_operator(tx, OPERATOR, rail.signer.operator_address, now=clock.now())
@@ -496,6 +508,8 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         finally:
             finished.set()
     await rail.close()
+    if signer is not None:
+        await signer.close()
     if custodian is not None:
         await custodian.close()
     await cache.close()

@@ -16,6 +16,7 @@ from providers import circle, simulated, tempo
 from providers.base import ChainReader, Exchange, Faucet, ProviderUnavailable, SettlementProvider, Signer
 from server.process import StartRefused
 from server.settings import Settings, revealed
+from server.signing_keys import SigningKeys
 
 log = structlog.get_logger()
 
@@ -32,11 +33,11 @@ class Connected:
     close: Callable[[], Awaitable[None]]
 
 
-def connect(settings: Settings, *, clock: Clock, entropy: Entropy) -> Connected:
+def connect(settings: Settings, *, clock: Clock, entropy: Entropy, signer: Signer | None = None) -> Connected:
     """Tempo, or with TEMPO_MOCK_MODE a chain in memory under its name. Nothing is sent yet."""
     if settings.tempo_mock_mode:
         return _simulated(settings, clock, entropy)
-    return _tempo(settings, clock)
+    return _tempo(settings, clock, signer)
 
 
 def connect_circle(settings: Settings, *, clock: Clock) -> circle.CircleRail | None:
@@ -94,21 +95,35 @@ async def require_chain(rail: Connected, settings: Settings, *, clock: Clock, st
         return
 
 
-def _tempo(settings: Settings, clock: Clock) -> Connected:
-    config = tempo.TempoConfig(
+def _tempo(settings: Settings, clock: Clock, signer: Signer | None) -> Connected:
+    rail = tempo.connect(tempo_config(settings), clock=clock, signer=signer)
+    faucet = rail.faucet(_key(settings.tempo_faucet_key)) if settings.sandbox and settings.tempo_faucet_key else None
+    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, faucet, rail.close)
+
+
+def tempo_config(settings: Settings) -> tempo.TempoConfig:
+    """Tempo as the settings describe it, with keys where this process holds them."""
+    keys = _signing_keys(settings)
+    return tempo.TempoConfig(
         rpc_urls=settings.tempo_rpc_url,
         chain_id=settings.tempo_chain_id,
         tokens=settings.tempo_tokens,
-        operator_key=_key(settings.tempo_private_key),
-        fee_payer_key=_key(settings.tempo_fee_payer_key),
-        seed=_key(settings.tempo_seed),
+        operator_key=keys.operator,
+        fee_payer_key=keys.fee_payer,
+        seed=keys.seed,
         api_key=revealed(settings.tempo_api_key),
         fee_token=settings.tempo_fee_token,
         window=timedelta(seconds=settings.tempo_valid_before_seconds),
     )
-    rail = tempo.connect(config, clock=clock)
-    faucet = rail.faucet(_key(settings.tempo_faucet_key)) if settings.sandbox and settings.tempo_faucet_key else None
-    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, faucet, rail.close)
+
+
+def _signing_keys(settings: Settings) -> SigningKeys:
+    if settings.signer_address is not None:
+        return SigningKeys(b"", b"", b"")
+    if settings.signing_keys_file is not None:
+        return SigningKeys.read(settings.signing_keys_file, settings.signing_keys_ring_file)
+    operator, fee_payer = _key(settings.tempo_private_key), _key(settings.tempo_fee_payer_key)
+    return SigningKeys(operator, fee_payer, _key(settings.tempo_seed))
 
 
 def _simulated(settings: Settings, clock: Clock, entropy: Entropy) -> Connected:

@@ -9,27 +9,18 @@ Secrets are `SecretStr`, so that neither a log line nor a traceback can print th
 
 from __future__ import annotations
 
-import json
-import ssl
-from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from domain.clock import SystemClock, SystemEntropy
-from domain.money import Asset
 from domain.pricing import FeeSchedule
 from domain.routing import RoutingPolicy
 from domain.swaps import SwapPolicy
-from server.circle_settings import circle_faults, circle_production_faults
-from server.origins import Network, networks
-from server.token_keys import ConfiguredKey, KeyUnusable
-from storage.sealing import KeyFileUnusable, KeyRing
+from server.settings_types import Address, Count, Listed, Listen, MicrosByAsset, Millionths, Networks, Seconds, Tokens
 
 DEVELOPMENT_CHAIN_ID = 31337
 
@@ -43,6 +34,8 @@ WORKER_SECRETS = (
     "TEMPO_FEE_PAYER_KEY",
     "TEMPO_SEED",
     "TEMPO_FAUCET_KEY",
+    "SIGNING_KEYS_FILE",
+    "SIGNER_KEY_FILE",
     "CIRCLE_API_KEY",
     "CIRCLE_ENTITY_SECRET",
     "CIRCLE_MINT_API_KEY",
@@ -57,58 +50,14 @@ class Environment(StrEnum):
 
 
 class Role(StrEnum):
-    """What one process is for. `all` is a supervisor with API processes and a worker process around it."""
+    """What one process is for. `all` is a supervisor with API processes and a worker process around it; a `signer`
+    holds the keys in the workers' place.
+    """
 
     API = "api"
     WORKERS = "workers"
     ALL = "all"
-
-
-class SettingsFaults(Exception):
-    """What is wrong with the environment, fault by fault."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
-
-
-def _listed(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _token_addresses(value: Any) -> Any:
-    """`USDC=0x…,USDT=0x…`, as pairs; what is not of that form is left for the address check to name."""
-    if not isinstance(value, str):
-        return value
-    pairs = [part.partition("=") for part in _listed(value)]
-    return {asset.strip().upper(): address.strip().lower() for asset, _, address in pairs}
-
-
-def _listen(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("is not of the form host:port")
-    return value
-
-
-def _networks(value: Any) -> Any:
-    """CIDRs; a network whose host bits are set is refused, because it was meant otherwise."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return networks(value)
-    except ValueError:
-        raise ValueError("is not a list of networks such as 10.0.0.0/8, 2001:db8::/32") from None
-
-
-Listen = Annotated[str, BeforeValidator(_listen)]
-Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
-Address = Annotated[str, Field(pattern="^0x[0-9a-f]{40}$")]
-Tokens = Annotated[dict[Asset, Address], NoDecode, BeforeValidator(_token_addresses)]
-Seconds = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
-Millionths = Annotated[int, Field(ge=0, lt=1_000_000)]
+    SIGNER = "signer"
 
 
 class Settings(BaseSettings):
@@ -133,6 +82,8 @@ class Settings(BaseSettings):
     grpc_listen: Listen = "127.0.0.1:50051"
     http_listen: Listen = "127.0.0.1:9464"
     """Webhooks and metrics. Process i of a supervisor listens on this port + i."""
+    probe_listen: Listen | None = None
+    """Health alone, without TLS, for probes that speak none. Process i of a supervisor listens on this port + i."""
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     """Both are read again when they change, for the connections that begin afterwards."""
@@ -193,6 +144,28 @@ class Settings(BaseSettings):
     """Where the watcher of an empty database begins; without it, at the head of that moment."""
     tempo_valid_before_seconds: Annotated[float, Field(gt=0, le=29)] = 25
     """A signed transaction can land until then; the network admits at most 30 seconds."""
+
+    # Signing: with keys of the workers' own (TEMPO_… above, or sealed in a file), or by a signer elsewhere.
+    signing_keys_file: Path | None = None
+    """The three keys, sealed by `python -m server.signing_keys`; in place of the variables."""
+    signing_keys_ring_file: Path | None = None
+    """The key ring that opens it; from another store, or the seal is worth little."""
+    signer_address: Listen | None = None
+    """Where the signer listens. Its workers hold no keys."""
+    signer_listen: Listen = "127.0.0.1:50061"
+    signer_cert_file: Path | None = None
+    signer_key_file: Path | None = None
+    """What a signer and its workers show each other: each its own certificate."""
+    signer_ca_file: Path | None = None
+    """Who issues the other side's certificate."""
+    signer_client_name: str = "workers"
+    """The name in the certificate of those whom the signer signs for."""
+    signer_journal: Path | None = None
+    """The folder where the signer writes down what it signed; it must outlive the process."""
+    signer_daily_limits: MicrosByAsset = {}
+    """What the signer moves in a UTC day, in micros by asset; an asset without a limit it does not move."""
+    signer_daily_outside_limits: MicrosByAsset = {}
+    """What of it may go to addresses that are neither a consumer's nor the operator's."""
 
     # Circle.
     circle_api_key: SecretStr | None = None
@@ -309,175 +282,3 @@ class Settings(BaseSettings):
 def revealed(secret: SecretStr | None) -> str | None:
     """A secret's text, for the one part that needs it."""
     return None if secret is None else secret.get_secret_value()
-
-
-def read_settings(role: Role) -> Settings:
-    """The settings of a process with that role, or every fault of the environment at once."""
-    faults: list[str] = []
-    bad: set[str] = set()
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        faults = [_told(fault) for fault in error.errors(include_url=False, include_context=False)]
-        bad = {str(fault["loc"][0]) for fault in error.errors()}
-        # The rest is judged as if the bad ones were not set, so that one slip does not hide the next.
-        settings = Settings(**{name: Settings.model_fields[name].default for name in bad})
-    faults += [fault for name, fault in _contradictions(settings, role) if name not in bad]
-    if faults:
-        raise SettingsFaults(faults)
-    return settings
-
-
-def _told(fault: Mapping[str, Any]) -> str:
-    """One sentence about one variable, without its value: it may be a secret."""
-    name, *place = (str(part) for part in fault["loc"])
-    where = f" ({'.'.join(place)})" if place else ""
-    return f"{name.upper()}{where}: {fault['msg'].removeprefix('Value error, ')}"
-
-
-Fault = tuple[str, str]
-Check = Callable[[Settings], Iterator[Fault]]
-
-
-def _contradictions(settings: Settings, role: Role) -> Iterator[Fault]:
-    """What each variable alone cannot show, as (field, sentence)."""
-    checks: list[Check] = [_storage_faults]
-    if role is not Role.WORKERS:
-        checks += [_identity_faults, _tls_faults, _mtls_faults, _sealing_faults]
-    if role is not Role.API:
-        checks += [_tempo_faults]
-    if role in (Role.WORKERS, Role.ALL):
-        checks += [circle_faults]
-    if settings.production:
-        checks += [_production_faults, circle_production_faults]
-    if settings.production and role is not Role.WORKERS:
-        checks += [_production_edge_faults]
-    if settings.production and role is Role.API:
-        checks += [_api_secret_faults]
-    for check in checks:
-        yield from check(settings)
-
-
-def _storage_faults(settings: Settings) -> Iterator[Fault]:
-    url = settings.database_url.get_secret_value()
-    if not url:
-        yield "database_url", "DATABASE_URL: is missing"
-    elif not urlsplit(url).scheme.startswith("postgres"):
-        yield "database_url", "DATABASE_URL: must begin with postgresql://"
-
-
-def _identity_faults(settings: Settings) -> Iterator[Fault]:
-    given = [settings.jwt_jwks_url, settings.jwt_public_key, settings.jwt_secret]
-    if sum(one is not None for one in given) != 1:
-        yield "jwt_public_key", "JWT_JWKS_URL, JWT_PUBLIC_KEY, JWT_SECRET: set exactly one of them"
-    if settings.jwt_secret and len(settings.jwt_secret.get_secret_value()) < 32:
-        yield "jwt_secret", "JWT_SECRET: must have at least 32 characters, or it can be guessed"
-    if settings.jwt_public_key and not _is_token_key(settings.jwt_public_key):
-        yield "jwt_public_key", "JWT_PUBLIC_KEY: is not a public key in PEM, of P-256 or Ed25519"
-    if settings.jwt_jwks_url and urlsplit(settings.jwt_jwks_url).scheme not in ("http", "https"):
-        yield "jwt_jwks_url", "JWT_JWKS_URL: must begin with https://"
-
-
-def _is_token_key(pem: str) -> bool:
-    try:
-        ConfiguredKey.public(pem)
-    except KeyUnusable:
-        return False
-    return True
-
-
-def _tls_faults(settings: Settings) -> Iterator[Fault]:
-    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
-        yield "tls_cert_file", "TLS_CERT_FILE, TLS_KEY_FILE: one without the other is of no use"
-    for name in ("tls_cert_file", "tls_key_file"):
-        path: Path | None = getattr(settings, name)
-        if path is not None and not path.is_file():
-            yield name, f"{name.upper()}: there is no file {path}"
-            return
-    if settings.tls_cert_file and settings.tls_key_file:
-        try:
-            ssl.create_default_context().load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-        except (ssl.SSLError, OSError) as error:
-            yield "tls_cert_file", f"TLS_CERT_FILE, TLS_KEY_FILE: are no certificate with its key ({error})"
-
-
-def _mtls_faults(settings: Settings) -> Iterator[Fault]:
-    if (settings.mtls_listen is None) != (settings.mtls_client_ca_file is None):
-        yield "mtls_listen", "MTLS_LISTEN, MTLS_CLIENT_CA_FILE: one without the other is of no use"
-    if settings.mtls_listen and settings.tls_cert_file is None:
-        yield "mtls_listen", "MTLS_LISTEN: needs TLS_CERT_FILE and TLS_KEY_FILE"
-    if settings.mtls_client_ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=str(settings.mtls_client_ca_file))
-        except (ssl.SSLError, OSError) as error:
-            yield "mtls_client_ca_file", f"MTLS_CLIENT_CA_FILE: holds no certificates ({type(error).__name__})"
-
-
-def _sealing_faults(settings: Settings) -> Iterator[Fault]:
-    path = settings.sealing_keys_file
-    if path is None:
-        yield "sealing_keys_file", "SEALING_KEYS_FILE: is missing"
-        return
-    try:
-        KeyRing.read(path, entropy=SystemEntropy(SystemClock()))
-    except KeyFileUnusable as fault:
-        yield "sealing_keys_file", f"SEALING_KEYS_FILE: {fault}"
-
-
-def _tempo_faults(settings: Settings) -> Iterator[Fault]:
-    chain = ("tempo_rpc_url", "tempo_tokens", "tempo_private_key", "tempo_fee_payer_key")
-    for name in ("tempo_seed", *(chain if not settings.tempo_mock_mode else ())):
-        if not getattr(settings, name):
-            yield name, f"{name.upper()}: is missing"
-    for asset in Asset if settings.tempo_tokens else ():
-        if asset not in settings.tempo_tokens:
-            yield "tempo_tokens", f"TEMPO_TOKENS: says nothing about {asset}"
-    for name in ("tempo_private_key", "tempo_fee_payer_key", "tempo_seed", "tempo_faucet_key"):
-        secret: SecretStr | None = getattr(settings, name)
-        if secret and not _is_hex(secret.get_secret_value(), least=16 if name == "tempo_seed" else 32):
-            yield name, f"{name.upper()}: is not a key in hexadecimal digits"
-
-
-def _is_hex(text: str, *, least: int) -> bool:
-    try:
-        return len(bytes.fromhex(text.removeprefix("0x"))) >= least
-    except ValueError:
-        return False
-
-
-def _production_faults(settings: Settings) -> Iterator[Fault]:
-    if settings.tempo_mock_mode:
-        yield "tempo_mock_mode", "TEMPO_MOCK_MODE: production moves real money"
-    if settings.sandbox_enabled:
-        yield "sandbox_enabled", "SANDBOX_ENABLED: production gives no money away"
-    if settings.tempo_faucet_key:
-        yield "tempo_faucet_key", "TEMPO_FAUCET_KEY: production gives no money away"
-    if settings.tempo_chain_id == DEVELOPMENT_CHAIN_ID:
-        yield "tempo_chain_id", f"TEMPO_CHAIN_ID: {DEVELOPMENT_CHAIN_ID} is a development chain"
-
-
-def _production_edge_faults(settings: Settings) -> Iterator[Fault]:
-    if settings.tls_cert_file is None and settings.tls_key_file is None:
-        yield "tls_cert_file", "TLS_CERT_FILE, TLS_KEY_FILE: are missing, and production speaks TLS only"
-    if settings.jwt_issuer is None:
-        yield "jwt_issuer", "JWT_ISSUER: is missing; production accepts tokens of one issuer only"
-    if settings.jwt_jwks_url and not settings.jwt_jwks_url.startswith("https://"):
-        yield "jwt_jwks_url", "JWT_JWKS_URL: must begin with https:// in production"
-    if settings.sealing_keys_file and _is_for_development(settings.sealing_keys_file):
-        yield "sealing_keys_file", "SEALING_KEYS_FILE: holds development keys"
-    if (revealed(settings.jwt_secret) or "").startswith("development"):
-        yield "jwt_secret", "JWT_SECRET: is a development key"
-
-
-def _is_for_development(path: Path) -> bool:
-    """Whether the sandbox made the key file: it marks what it makes."""
-    try:
-        return bool(json.loads(path.read_text()).get("development"))
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _api_secret_faults(settings: Settings) -> Iterator[Fault]:
-    for name in WORKER_SECRETS:
-        if getattr(settings, name.lower()) is not None:
-            yield name.lower(), f"{name}: only workers hold it; an API process neither signs nor reaches a provider"

@@ -23,6 +23,7 @@ from providers.base import (
     Refusal,
     Retryable,
     Signer,
+    SignerUnavailable,
 )
 from providers.isolation import sieve
 from providers.tempo.endpoints import Endpoints, RpcError
@@ -65,16 +66,19 @@ class TempoProvider:
             return Retryable(f"nothing signed: {fault}")
         except FeePayerShort as fault:
             return Retryable(f"nothing signed: the fee payer cannot pay ({fault})", retry_after=timedelta(seconds=30))
-        attempt = await self._transfer_attempt(head, sieved.passing) if sieved.passing else None
+        try:
+            attempt = await self._transfer_attempt(head, sieved.passing) if sieved.passing else None
+        except SignerUnavailable as fault:
+            return Retryable(f"nothing signed: {fault}", retry_after=fault.retry_after)
         return Preparation(attempt, tuple(refusals), tuple(movement.item_id for movement in sieved.deferred))
 
     async def prepare_activation(self, consumer: Party, assets: Sequence[Asset]) -> Preparation | Retryable:
         try:
             head = await self._current_head()
-        except ProviderUnavailable as fault:
+            valid_before = self._valid_before(head)
+            signed = await self._signer.sign_activation(consumer, assets, valid_before=valid_before)
+        except (ProviderUnavailable, SignerUnavailable) as fault:
             return Retryable(f"nothing signed: {fault}")
-        valid_before = self._valid_before(head)
-        signed = await self._signer.sign_activation(consumer, assets, valid_before=valid_before)
         attempt = PreparedAttempt(
             kind=AttemptKind.ACTIVATION,
             payload=signed.payload,

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from domain.clock import Clock
 from domain.money import Asset
+from providers.base import Signer
 from providers.tempo.contracts import Tokens
 from providers.tempo.endpoints import Endpoint, Endpoints
 from providers.tempo.exchange import TempoExchange
@@ -21,7 +22,7 @@ from providers.tempo.transactions import ChainTerms
 
 @dataclass(frozen=True, slots=True)
 class TempoConfig:
-    """Where the chain is, what our tokens are there, and how long we wait.
+    """Where the chain is, what our tokens are there, and how long we wait. Who signs elsewhere has no keys here.
 
     `fee_token` is a token in US dollars with liquidity in the fee AMM; our USDC unless told otherwise.
     """
@@ -29,9 +30,9 @@ class TempoConfig:
     rpc_urls: Sequence[str]
     chain_id: int
     tokens: Mapping[Asset, str]
-    operator_key: bytes = field(repr=False)
-    fee_payer_key: bytes = field(repr=False)
-    seed: bytes = field(repr=False)
+    operator_key: bytes = field(default=b"", repr=False)
+    fee_payer_key: bytes = field(default=b"", repr=False)
+    seed: bytes = field(default=b"", repr=False)
     api_key: str | None = field(default=None, repr=False)
     fee_token: str | None = None
     window: timedelta = timedelta(seconds=25)
@@ -46,7 +47,7 @@ class TempoRail:
     provider: TempoProvider
     reader: TempoReader
     exchange: TempoExchange
-    signer: LocalSigner
+    signer: Signer
     endpoints: Endpoints
     terms: ChainTerms
 
@@ -58,19 +59,32 @@ class TempoRail:
         await self.endpoints.close()
 
 
-def connect(config: TempoConfig, *, clock: Clock) -> TempoRail:
-    """Build the adapter. Nothing is sent until something is asked."""
-    tokens = Tokens(dict(config.tokens))
-    terms = ChainTerms(config.chain_id, tokens, (config.fee_token or tokens.address(Asset.USDC)).lower())
-    signer = LocalSigner(
-        operator_key=config.operator_key, fee_payer_key=config.fee_payer_key, seed=config.seed, terms=terms
-    )
+def connect(config: TempoConfig, *, clock: Clock, signer: Signer | None = None) -> TempoRail:
+    """Build the adapter, around a signer elsewhere or one with the keys of `config`. Nothing is sent yet."""
+    terms = _terms(config)
+    signer = signer or local_signer(config)
     endpoints = Endpoints(_endpoints(config, clock), clock=clock, max_head_drift=config.max_head_drift)
     provider = TempoProvider(
         endpoints, signer, terms, clock=clock, window=config.window, max_head_drift=config.max_head_drift
     )
-    reader = TempoReader(endpoints, tokens=tokens, fee_token=terms.fee_token, operator_address=signer.operator_address)
-    return TempoRail(provider, reader, TempoExchange(endpoints, tokens), signer, endpoints, terms)
+    operator = signer.operator_address
+    reader = TempoReader(endpoints, tokens=terms.tokens, fee_token=terms.fee_token, operator_address=operator)
+    return TempoRail(provider, reader, TempoExchange(endpoints, terms.tokens), signer, endpoints, terms)
+
+
+def local_signer(config: TempoConfig) -> LocalSigner:
+    """A signer with the keys of `config`."""
+    return LocalSigner(
+        operator_key=config.operator_key,
+        fee_payer_key=config.fee_payer_key,
+        seed=config.seed,
+        terms=_terms(config),
+    )
+
+
+def _terms(config: TempoConfig) -> ChainTerms:
+    tokens = Tokens(dict(config.tokens))
+    return ChainTerms(config.chain_id, tokens, (config.fee_token or tokens.address(Asset.USDC)).lower())
 
 
 def _endpoints(config: TempoConfig, clock: Clock) -> list[Endpoint]:

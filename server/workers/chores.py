@@ -10,7 +10,7 @@ import structlog
 from domain.clock import Clock, Entropy
 from domain.commands import Command, FeeSweep, NewItem, Request
 from domain.identity import OPERATOR, ItemId, request_key
-from providers.base import Signer
+from providers.base import Signer, SignerUnavailable
 from server.ledger_writer import LedgerWriter
 from server.workers.settlement import CHAIN
 from storage import addresses, cursors, fees
@@ -51,7 +51,11 @@ class AddressPool:
             first = await addresses.next_index(tx)
         if not watched or free >= self._target:
             return False
-        derived = await self._signer.derive_addresses(first, self._chunk)
+        try:
+            derived = await self._signer.derive_addresses(first, self._chunk)
+        except SignerUnavailable as fault:
+            log.warning("addresses.waiting_for_signer", detail=str(fault)[:200])
+            return False
         async with self._engine.begin() as tx:
             await addresses.add_derived(tx, derived, first_index=first, now=self._clock.now(), entropy=self._entropy)
         return True

@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from domain.money import Asset
-from server.settings import WORKER_SECRETS, Role, Settings, SettingsFaults, read_settings
+from server.settings import WORKER_SECRETS, Role, Settings
+from server.settings_check import SettingsFaults, read_settings
 from storage.sealing import new_key_file
 
 from .conftest import ENTROPY, SIGNING_KEY
