@@ -17,6 +17,7 @@ from domain.errors import ConsumerNotFound
 from domain.money import MICROS_PER_UNIT, Asset
 from monay.wallet.v1 import transaction_pb2 as pb
 from server.api.access import Call
+from server.api.convert import instant
 from server.api.transactions import SHOWN_KINDS, other_party, transaction
 from storage import following, history, statements, transactions
 from storage.consumers import Directory
@@ -95,10 +96,10 @@ async def _bounds(
     last = {asset: version for asset, version in wallet.versions.items() if version}
     behind = dict.fromkeys(last, 0)
     if request.HasField("start_time"):
-        first = await history.first_since(tx, consumer, last, request.start_time.ToDatetime(UTC))
+        first = await history.first_since(tx, consumer, last, instant(request.start_time, field="start_time"))
         behind = {asset: version - 1 for asset, version in first.items()}
     if request.HasField("end_time"):
-        beyond = await history.first_since(tx, consumer, last, request.end_time.ToDatetime(UTC))
+        beyond = await history.first_since(tx, consumer, last, instant(request.end_time, field="end_time"))
         last = {asset: version - 1 for asset, version in beyond.items()}
     return behind, last
 

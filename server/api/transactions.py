@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from monay.wallet.v1 import money_pb2
 from monay.wallet.v1 import transaction_pb2 as pb
 from server.api import pages, resume_cursors
 from server.api.access import Call
-from server.api.convert import checksummed, money, timestamp
+from server.api.convert import checksummed, instant, money, timestamp
 from server.api.routes import route
 from storage import epochs, history, transactions
 from storage.consumers import Directory
@@ -97,9 +96,9 @@ class Transactions:
         below = {asset: version + 1 for asset, version in newest.items()}
         start = dict.fromkeys(newest, 1)
         if request.HasField("end_time"):
-            below = await history.first_since(tx, wallet, newest, request.end_time.ToDatetime(UTC))
+            below = await history.first_since(tx, wallet, newest, instant(request.end_time, field="end_time"))
         if request.HasField("start_time"):
-            start = await history.first_since(tx, wallet, newest, request.start_time.ToDatetime(UTC))
+            start = await history.first_since(tx, wallet, newest, instant(request.start_time, field="start_time"))
         return Place(below, start)
 
     def _page_place(self, request: pb.ListTransactionsRequest, whole: Place, bound_to: str) -> Place:
