@@ -5,7 +5,7 @@ WORKERS ?= 1
 PY := .venv/bin/python
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check generate migrate demo token bench bench-compare acceptance reset doctor simulate test-sdks test-system \
+.PHONY: help run test check generate migrate backup restore demo token bench bench-compare acceptance reset doctor simulate test-sdks test-system \
         lock release clean run-environment dev-environment
 
 # -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
@@ -39,6 +39,14 @@ generate: dev-environment ## Generate code from proto/ (Python, Go)
 
 migrate: run-environment ## Bring the database of DATABASE_OWNER_URL or DATABASE_URL to the newest schema
 	@$(PY) -m storage.migrations upgrade
+
+backup: run-environment ## Back up the database of DATABASE_OWNER_URL, DATABASE_URL or `make run` (FILE=wallet.backup)
+	@$(OWNER_URL) $(PY) -m storage.backups make $(or $(FILE),wallet.backup)
+
+restore: run-environment ## Make a new database out of a backup (FILE=wallet.backup DATABASE=name); docs/runbook.md has the rest
+	@test -n "$(DATABASE)" || { echo "make restore: name the new database: DATABASE=..." >&2; exit 2; }
+	@$(OWNER_URL) $(PY) -m storage.backups restore $(or $(FILE),wallet.backup) --database $(DATABASE)
+OWNER_URL = DATABASE_OWNER_URL="$${DATABASE_OWNER_URL:-$${DATABASE_URL:-$$($(PY) -m sandbox.endpoints database_url)}}"
 
 demo: run-environment ## Tell the story of the wallet against the servers of `make run`, with live figures
 	@$(PY) -m sandbox.demo $(ARGS)
@@ -74,6 +82,7 @@ reset: ## Remove the database, the chain and the keys of `make run`, together
 
 lock: dev-environment ## Resolve the dependencies of pyproject.toml into deploy/locks (ARGS=--upgrade: newest versions)
 	.venv/bin/uv pip compile $(LOCK_OPTIONS) --extra sandbox -o deploy/locks/run.txt
+	.venv/bin/uv pip compile $(LOCK_OPTIONS) -c deploy/locks/run.txt -o deploy/locks/server.txt
 	.venv/bin/uv pip compile $(LOCK_OPTIONS) --extra sandbox --extra dev -c deploy/locks/run.txt -o deploy/locks/dev.txt
 LOCK_OPTIONS = pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-package monay-wallet --no-annotate --custom-compile-command "make lock" $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,3 +63,17 @@ class Endpoints:
         except (OSError, ValueError, TypeError):
             raise Refused("No wallet is running here: start one with `make run` in another terminal.") from None
         return endpoints
+
+
+def main() -> int:
+    """Print one of them, for the Makefile: `python -m sandbox.endpoints database_url`."""
+    try:
+        print(getattr(Endpoints.read(), sys.argv[1]))
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

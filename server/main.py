@@ -41,6 +41,7 @@ from server.api.pauses import Pauses
 from server.api.payment_requests import PaymentRequests
 from server.api.portfolios import Portfolios
 from server.api.preferences import PreferencesNoun
+from server.api.probes import ProbeServer
 from server.api.proofs import Proofs
 from server.api.providers import Providers
 from server.api.rate_limits import RateLimits
@@ -303,7 +304,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     # What calls in flight need goes on until the last of them has its answer.
     answered = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for part in (writer, feed, settlements, keys, limits, health, metrics):
+        for part in (writer, feed, settlements, keys, limits, health, metrics, *_probes(arguments, settings, health)):
             tasks.create_task(part.run(answered))
         try:
             await server.run(stop)
@@ -311,6 +312,14 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
             answered.set()
     await cache.close()
     await engine.dispose()
+
+
+def _probes(arguments: Arguments, settings: Settings, health: Health | None = None) -> list[Part]:
+    """The port for probes, where one is wanted. Workers have no health of their own: they answer, or they do not."""
+    if settings.probe_listen is None:
+        return []
+    servicer = None if health is None else health.servicer
+    return [ProbeServer(settings.probe_listen, offset=arguments.number, servicer=servicer)]
 
 
 def _transfers(
@@ -393,7 +402,6 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     await require_database(engine, production=settings.production)
     # Imported only here: web3, and all below it, would cost an API process a second and memory it never uses.
     from server import circle, rails
-
     from server.signer.composition import reach_signer
 
     signer = await reach_signer(settings, clock=clock, stop=stop)
@@ -499,7 +507,8 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry, routes=parts.routes)
     finished = asyncio.Event()
     async with asyncio.TaskGroup() as services:
-        for part in (writer, feed, metrics):
+        around: list[Part] = [writer, feed, metrics, *_probes(arguments, settings)]
+        for part in around:
             services.create_task(part.run(finished))
         try:
             async with asyncio.TaskGroup() as tasks:
