@@ -1,4 +1,4 @@
-"""Thousands who watch: open WatchBalances streams on one process, updates among them, and all of them coming back.
+"""Thousands who watch: WatchBalances streams on one process, updates that another one commits, and all coming back.
 
     python -m benchmarks.streams [--streams 10000] [--rate 500] [--seconds 20]
 
@@ -42,7 +42,7 @@ def main() -> int:
 
 def measure(*, streams: int, rate: float, seconds: float) -> list[str]:
     """What the phases showed, a line each."""
-    with world.running(account_count=streams, workers=1) as running:
+    with world.running(account_count=streams, workers=1, second=True) as running:
         before = _memory(running)
         process = _start(running, streams=streams, rate=rate, seconds=seconds)
         opened = _phase(process)
@@ -73,6 +73,7 @@ def _start(running: World, *, streams: int, rate: float, seconds: float) -> subp
         raise Refused("Streams are measured by the load generator in Go, and there is no go here.")
     options: dict[str, Any] = {
         "target": running.grpc,
+        "payments-target": running.second,
         "token-file": running.token_file,
         "accounts-file": running.accounts_file,
         "rpc": "watch",

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class World:
     accounts_file: Path
     ca_file: Path | None
     processes: Mapping[str, int]
+    second: str = ""
+    """The address of another server on the same database, where one was asked for."""
 
 
 class ApiServer(WalletServer):
@@ -73,7 +75,7 @@ class ApiServer(WalletServer):
 
 
 @contextlib.contextmanager
-def running(*, account_count: int, workers: int, source: Path = ROOT) -> Iterator[World]:
+def running(*, account_count: int, workers: int, source: Path = ROOT, second: bool = False) -> Iterator[World]:
     """Start everything, with the server and the schema of that source tree; end everything afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="monay-bench-"))
     # As root, Postgres runs as another user, who has to get in.
@@ -81,9 +83,8 @@ def running(*, account_count: int, workers: int, source: Path = ROOT) -> Iterato
     postgres = Postgres(folder / "postgres", port=free_port(), settings=_POSTGRES_SETTINGS)
     valkey = Valkey(folder / "valkey", port=free_port())
     keys = DevelopmentKeys(folder / "keys")
-    listen = Listen("The gRPC server", "GRPC_LISTEN", "127.0.0.1", free_port())
-    settings = _settings(source, keys, listen, http_port=_free_ports(workers))
-    server = ApiServer(folder / "server", source=source, grpc_listen=listen, settings=settings, workers=workers)
+    settings = _settings(source, keys)
+    servers: list[ApiServer] = []
     try:
         for part in (postgres, valkey):
             part.start()
@@ -92,11 +93,13 @@ def running(*, account_count: int, workers: int, source: Path = ROOT) -> Iterato
         settings |= {"DATABASE_URL": postgres.url, "DATABASE_OWNER_URL": postgres.url, "REDIS_URL": valkey.url}
         _migrate(settings, source)
         _fill(postgres.url, account_count)
-        server.start()
-        server.wait_ready()
-        yield _world(folder, postgres, server, keys, account_count)
+        for number in range(2 if second else 1):
+            servers.append(_server(folder / f"server-{number}", source, settings, workers=workers))
+            servers[-1].start()
+            servers[-1].wait_ready()
+        yield _world(folder, postgres, servers, keys, account_count)
     finally:
-        for component in (server, valkey, postgres):
+        for component in (*servers, valkey, postgres):
             component.stop()
         postgres.erase()
         shutil.rmtree(folder, ignore_errors=True)
@@ -115,12 +118,16 @@ def _free_ports(count: int) -> int:
             return first
 
 
-def _settings(source: Path, keys: DevelopmentKeys, listen: Listen, *, http_port: int) -> dict[str, str]:
+def _server(folder: Path, source: Path, settings: Mapping[str, str], *, workers: int) -> ApiServer:
+    listen = Listen("The gRPC server", "GRPC_LISTEN", "127.0.0.1", free_port())
+    own = {"GRPC_LISTEN": str(listen), "HTTP_LISTEN": f"127.0.0.1:{_free_ports(workers)}"}
+    return ApiServer(folder, source=source, grpc_listen=listen, settings={**settings, **own}, workers=workers)
+
+
+def _settings(source: Path, keys: DevelopmentKeys) -> dict[str, str]:
     return {
         "PYTHONPATH": str(source / "clients" / "python" / "src"),
         "PATH": os.environ.get("PATH", ""),
-        "GRPC_LISTEN": str(listen),
-        "HTTP_LISTEN": f"127.0.0.1:{http_port}",
         "JWT_PUBLIC_KEY": keys.jwt_public,
         "SEALING_KEYS_FILE": str(keys.sealing_keys_file),
     }
@@ -139,7 +146,8 @@ def _fill(database_url: str, count: int) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
-def _world(folder: Path, postgres: Postgres, server: ApiServer, keys: DevelopmentKeys, count: int) -> World:
+def _world(folder: Path, postgres: Postgres, servers: Sequence[ApiServer], keys: DevelopmentKeys, count: int) -> World:
+    server, *others = servers
     token_file, accounts_file = folder / "token", folder / "accounts"
     claims = Claims(accounts.CALLER.removeprefix("service:"), "service", ALL_SERVICE_SCOPES, seconds=_TOKEN_SECONDS)
     token_file.write_text(development_token(keys, claims))
@@ -147,4 +155,5 @@ def _world(folder: Path, postgres: Postgres, server: ApiServer, keys: Developmen
     assert postgres.process is not None
     assert server.process is not None
     processes = {"server": server.process.pid, "Postgres": postgres.process.pid}
-    return World(postgres.url, count, server.address, token_file, accounts_file, None, processes)
+    second = others[0].address if others else ""
+    return World(postgres.url, count, server.address, token_file, accounts_file, None, processes, second)

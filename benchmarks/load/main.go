@@ -18,6 +18,7 @@ import (
 
 type options struct {
 	target       string
+	payments     string
 	tokenFile    string
 	accountsFile string
 	caFile       string
@@ -43,6 +44,7 @@ func main() {
 func parse() options {
 	var o options
 	flag.StringVar(&o.target, "target", "127.0.0.1:50051", "the server's `address`")
+	flag.StringVar(&o.payments, "payments-target", "", "where watch sends its transfers, if not to the same server")
 	flag.StringVar(&o.tokenFile, "token-file", "", "a `file` that holds a service's token")
 	flag.StringVar(&o.accountsFile, "accounts-file", "", "a `file` of consumer ids, one a line")
 	flag.StringVar(&o.caFile, "ca-file", "", "speak TLS and trust this certificate `file`")
@@ -77,7 +79,16 @@ func run(ctx context.Context, o options) error {
 	}
 	defer closeAll()
 	if o.rpc == "watch" {
-		return watch(ctx, o, clients, accounts)
+		payers := clients
+		if o.payments != "" {
+			o.target = o.payments
+			var closePayers func()
+			if payers, closePayers, err = connect(o, strings.TrimSpace(string(token))); err != nil {
+				return err
+			}
+			defer closePayers()
+		}
+		return watch(ctx, o, clients, payers, accounts)
 	}
 	send, err := sender(o.rpc, parties{accounts: accounts, hot: o.hot}, o.size)
 	if err != nil {

@@ -46,14 +46,14 @@ type watchers struct {
 }
 
 // watch opens streams, lets money move among those who watch, and has all of them come back at once.
-func watch(ctx context.Context, o options, clients []walletv1.ConsumerWalletServiceClient, accounts []string) error {
+func watch(ctx context.Context, o options, clients, payers []walletv1.ConsumerWalletServiceClient, accounts []string) error {
 	if len(accounts) < o.streams {
 		return fmt.Errorf("%d streams need as many accounts, there are %d", o.streams, len(accounts))
 	}
 	watched := accounts[:o.streams]
 	first, took := open(ctx, clients, watched, openingAtOnce)
 	report(watching{Phase: "open", Streams: o.streams, Seconds: took.Seconds(), Failed: int(first.failed.Load())})
-	report(first.listen(ctx, o, clients, parties{accounts: watched}))
+	report(first.listen(ctx, o, payers, parties{accounts: watched}))
 	first.close()
 	second, took := open(ctx, clients, watched, o.streams)
 	report(watching{Phase: "storm", Streams: o.streams, Seconds: took.Seconds(), Failed: int(second.failed.Load())})
