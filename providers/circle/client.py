@@ -73,7 +73,15 @@ class CircleClient:
     """Requests to one host with one key."""
 
     def __init__(
-        self, base_url: str, *, api_key: str, budget: RateBudget, clock: Clock, timeout: timedelta, product: str
+        self,
+        base_url: str,
+        *,
+        api_key: str,
+        budget: RateBudget,
+        clock: Clock,
+        timeout: timedelta,
+        product: str,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._budget = budget
         self._clock = clock
@@ -86,6 +94,7 @@ class CircleClient:
             timeout=timeout.total_seconds(),
             follow_redirects=False,
             trust_env=False,
+            transport=transport,
         )
 
     def __repr__(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import httpx
+
 from domain.clock import Clock
 from domain.money import Asset
 from providers.base import Retryable
@@ -36,6 +38,8 @@ class CircleConfig:
     request_timeout: timedelta = timedelta(seconds=15)
     rates: Rates = field(default_factory=Rates)
     events: EventRules
+    transport: httpx.AsyncBaseTransport | None = field(default=None, repr=False)
+    """How requests get there, where somebody wants to see them on their way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ def connect(config: CircleConfig, *, clock: Clock) -> CircleRail:
         clock=clock,
         timeout=config.request_timeout,
         product="wallets",
+        transport=config.transport,
     )
     wallets = CircleWallets(
         client,
@@ -105,4 +110,5 @@ def _mint_client(config: CircleConfig, clock: Clock) -> CircleClient | None:
         clock=clock,
         timeout=config.request_timeout,
         product="mint",
+        transport=config.transport,
     )

@@ -109,11 +109,10 @@ class CircleWallets:
 
     async def positions(self, wallet: CustodyWallet) -> Mapping[Asset, int]:
         standing = dict.fromkeys(self.assets, 0)
-        async for page in self._client.pages(f"/v1/w3s/wallets/{wallet.reference}/balances", {}):
-            for one in field(page, "tokenBalances", list):
-                asset = self._asset(field(one, "token", dict))
-                if asset is not None:
-                    standing[asset] += micros_of(one.get("amount"))
+        for one in await self._balances(wallet.reference):
+            asset = self._asset(field(one, "token", dict))
+            if asset is not None:
+                standing[asset] += micros_of(one.get("amount"))
         return standing
 
     # --- transfers ----------------------------------------------------------------------------------------------------
@@ -245,10 +244,12 @@ class CircleWallets:
             return None
 
     async def _learn_tokens(self, wallet: str) -> None:
-        async for page in self._client.pages(f"/v1/w3s/wallets/{wallet}/balances", {}):
-            for one in field(page, "tokenBalances", list):
-                token = field(one, "token", dict)
-                self._assets_by_token[identifier(token)] = self._asset(token)
+        for one in await self._balances(wallet):
+            token = field(one, "token", dict)
+            self._assets_by_token[identifier(token)] = self._asset(token)
+
+    async def _balances(self, wallet: str) -> list[Any]:
+        return field(await self._client.find(f"/v1/w3s/wallets/{wallet}/balances"), "tokenBalances", list)
 
     def _asset(self, token: Any) -> Asset | None:
         return self._chain.asset_at(text(token, "tokenAddress"))
