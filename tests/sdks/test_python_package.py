@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import venv
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from sandbox.endpoints import ROOT
 from tests.sdks.examples import came_out_right, example, write
+from tests.sdks.languages import run
 
 CLIENT = ROOT / "clients/python"
 
@@ -34,12 +33,3 @@ def test_the_wheel_installs_into_an_empty_environment_and_works(
     run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel)
     script = write(tmp_path / "example.py", example("python", "python"))
     came_out_right(run(python, "-I", script, environment=example_environment))
-
-
-def run(*command: str | Path, environment: dict[str, str] | None = None) -> str:
-    """Run a program to its end, and give what it printed."""
-    done = subprocess.run(
-        [str(part) for part in command], env=environment or {**os.environ}, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout

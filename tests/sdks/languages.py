@@ -1,0 +1,64 @@
+"""The languages that there is an SDK for: what each needs on this machine, and how its driver is built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sandbox.endpoints import ROOT
+
+CLIENTS = ROOT / "clients"
+# A build that starts with an empty cache of packages, on a busy machine.
+BUILD_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Language:
+    """One SDK. `driver` builds the conformance driver, given a folder for what it makes, and says how to run it."""
+
+    name: str
+    programs: tuple[str, ...]
+    driver: Callable[[Path], list[str]]
+
+    def require(self) -> None:
+        """Skip the test where the toolchain is missing, and say so; with REQUIRE_ALL=1 fail."""
+        missing = [program for program in self.programs if shutil.which(program) is None]
+        if missing and os.environ.get("REQUIRE_ALL") == "1":
+            pytest.fail(f"{self.name}: no {' or '.join(missing)} here, and REQUIRE_ALL=1 asks for everything")
+        if missing:
+            pytest.skip(f"{self.name} SDK: no {' or '.join(missing)} here")
+
+
+def run(*command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> str:
+    """Run a program to its end, and give what it printed."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def go_driver(folder: Path) -> list[str]:
+    run("go", "build", "-o", folder / "go-driver", "./internal/conformance", cwd=CLIENTS / "go")
+    return [str(folder / "go-driver")]
+
+
+PYTHON = Language("python", (), lambda _: [sys.executable, "-m", "tests.sdks.drivers.python_async"])
+PYTHON_SYNC = Language("python-sync", (), lambda _: [sys.executable, "-m", "tests.sdks.drivers.python_sync"])
+GO = Language("go", ("go",), go_driver)
+
+LANGUAGES = {language.name: language for language in (PYTHON, PYTHON_SYNC, GO)}
+# Python is what the project itself needs, so it is part of `make test`.
+AT_HAND = (PYTHON, PYTHON_SYNC)
