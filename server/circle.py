@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from domain.clock import Clock, Entropy
+from domain.routing import known_routes
 from providers.circle import CircleRail
 from providers.events import EventVerifier
 from providers.health import ProviderHealth
@@ -21,9 +22,13 @@ from server.workers.bank_links import link_handler
 from server.workers.bank_rail import BankRailWorker
 from server.workers.circle_transactions import CircleTransactions
 from server.workers.circle_wallets import CircleWalletPool
+from server.workers.custodian_float import CustodianFloat
+from server.workers.failover import Failover
 from server.workers.inbox import InboxWorker, Look
 from server.workers.jobs import Handler
+from server.workers.orders import Orders
 from server.workers.provider_probe import ProviderProbe
+from server.workers.repatriation import Repatriation, RepatriationPace
 from server.workers.transfer_sweep import TransferSweep
 from server.workers.webhook_subscriptions import WebhookSubscriptions
 from storage.bank_accounts import BankAccounts
@@ -55,13 +60,22 @@ def parts_of(
 ) -> Parts:
     """Everything that Circle makes possible."""
     handlers: dict[str, Handler] = {}
-    transactions = CircleTransactions(engine=engine, writer=writer, rail=rail.wallets, entropy=entropy)
+    second_rail = _second_rail(rail, settings, engine=engine, writer=writer, clock=clock, entropy=entropy)
+    transactions = CircleTransactions(
+        engine=engine,
+        writer=writer,
+        rail=rail.wallets,
+        entropy=entropy,
+        look_at_order=second_rail.orders.look_at,
+        book_float=second_rail.float_books.book_incoming,
+    )
     looks: dict[str, Look] = {"transaction": transactions.look, "subscription_confirmation": _confirmation(rail)}
     workers: list[Part] = [
         ProviderProbe(engine=engine, name=rail.name, look=rail.check, health=ProviderHealth(clock), clock=clock),
         CircleWalletPool(
             engine=engine, rail=rail.wallets, clock=clock, entropy=entropy, target=settings.circle_wallet_pool_size
         ),
+        *second_rail.workers,
         TransferSweep(engine=engine, rail=rail.wallets, clock=clock),
         InboxWorker(engine=engine, looks=looks, clock=clock, registry=registry),
     ]
@@ -77,6 +91,41 @@ def parts_of(
     verifiers: dict[str, EventVerifier] = {WALLETS_PATH: rail.events.wallets, MINT_PATH: rail.events.mint}
     webhooks = Webhooks(engine=engine, verifiers=verifiers, clock=clock, registry=registry)
     return Parts(workers, handlers, webhooks.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class _SecondRail:
+    """The workers that settle through Circle what Tempo cannot."""
+
+    orders: Orders
+    float_books: CustodianFloat
+    failover: Failover
+    repatriation: Repatriation
+
+    @property
+    def workers(self) -> Sequence[Part]:
+        return self.orders, self.float_books, self.failover, self.repatriation
+
+
+def _second_rail(
+    rail: CircleRail, settings: Settings, *, engine: Engine, writer: LedgerWriter, clock: Clock, entropy: Entropy
+) -> _SecondRail:
+    wallets = rail.wallets
+    orders = Orders(engine=engine, writer=writer, rail=wallets, clock=clock, entropy=entropy)
+    pace = RepatriationPace(health_max_age=settings.routing.health_max_age)
+    return _SecondRail(
+        orders=orders,
+        float_books=CustodianFloat(engine=engine, writer=writer, rail=wallets, clock=clock, entropy=entropy),
+        failover=Failover(
+            engine=engine,
+            rail=wallets,
+            routes=known_routes(settings.fees),
+            policy=settings.routing,
+            clock=clock,
+            entropy=entropy,
+        ),
+        repatriation=Repatriation(engine=engine, rail=wallets, clock=clock, entropy=entropy, pace=pace),
+    )
 
 
 def _confirmation(rail: CircleRail) -> Look:

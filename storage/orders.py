@@ -224,13 +224,6 @@ _TOUCHING = (
 )
 
 
-async def was_ordered(tx: Tx, rail: Rail, item_id: UUID) -> bool:
-    """Whether an order for that item was ever persisted."""
-    joined = attempt_items.join(settlement_attempts, _a.id == attempt_items.c.attempt_id)
-    wanted = (attempt_items.c.item_id == item_id) & (_a.rail == rail)
-    return (await tx.execute(select(_a.id).select_from(joined).where(wanted).limit(1))).first() is not None
-
-
 async def count_under_way(tx: Tx, rail: Rail) -> int:
     """How many have not ended."""
     statement = select(func.count()).select_from(settlement_attempts).where(_OPEN, _a.rail == rail)

@@ -26,8 +26,17 @@ OrderLook = Callable[[ItemId], Awaitable[object]]
 """Look at the order of this item at once, if it has one under way."""
 
 
+FloatBook = Callable[[WalletTransfer], Awaitable[bool]]
+"""Book money that came to the operator from outside, once; False: it is not for the operator."""
+
+
 async def no_orders(_item_id: ItemId) -> None:
     """Where nobody gives orders."""
+
+
+async def no_float(_found: WalletTransfer) -> bool:
+    """Where nobody keeps a float."""
+    return False
 
 
 class CircleTransactions:
@@ -41,11 +50,13 @@ class CircleTransactions:
         rail: TransferRail,
         entropy: Entropy,
         look_at_order: OrderLook = no_orders,
+        book_float: FloatBook = no_float,
     ) -> None:
         self._engine = engine
         self._writer = writer
         self._rail = rail
         self._look_at_order = look_at_order
+        self._book_float = book_float
         self._entropy = entropy
 
     async def look(self, reference: str) -> bool:
@@ -58,12 +69,12 @@ class CircleTransactions:
         if found.incoming and await self._is_ours(found.source_address):
             # The other side of an order of ours, which is followed by its own transaction.
             return True
-        if found.state is OrderState.COMPLETE:
+        if found.state is OrderState.COMPLETE and not (found.incoming and await self._book_float(found)):
             await self._report(found)
         return found.state.final
 
     async def _is_followed(self, item_id: ItemId) -> bool:
-        """An item of ours is followed by who gave the order. One that is unknown may have been forgotten by a restore."""
+        """An item of ours is followed by who ordered it. One that is unknown may have been forgotten by a restore."""
         async with self._engine.connect() as tx:
             known = bool(await settlements.items_by_id(tx, [item_id]))
         if known:

@@ -1,9 +1,8 @@
 """The operator's float with a custodian: how its books begin, and what comes in from outside.
 
 What stands in the operator's wallet when the books of the rail are opened is booked as float in, in the commit that
-opens them. Later, each transfer that arrives from none of our wallets is booked once, by the custodian's id for it,
-after it was read there and is complete: float, if it is for the operator. Nobody is told a consumer's address with the
-custodian, so what arrives there from outside is a break, for people.
+opens them. Later, each transfer that arrives there from outside is booked once, by the custodian's id for it, after it
+was read there and is complete.
 """
 
 from __future__ import annotations
@@ -15,16 +14,15 @@ from datetime import datetime
 import structlog
 
 from domain.clock import Clock, Entropy
-from domain.commands import Break, Command, CursorMove, CustodyChange, Request
-from domain.identity import OPERATOR, ItemId, TransactionId, body_hash, request_key
+from domain.commands import Command, CursorMove, CustodyChange, Request
+from domain.identity import OPERATOR, TransactionId, body_hash, request_key
 from domain.money import Money
 from domain.postings import AccountKind, Posting, Transaction, TransactionKind, operator_account
 from domain.settlement import Rail
 from providers.base import ProviderUnavailable
-from providers.custodian import CustodyWallet, OrderState, TransferRail, WalletTransfer
+from providers.custodian import CustodyWallet, TransferRail, WalletTransfer
 from server.ledger_writer import LedgerWriter
-from server.workers.orders import Orders
-from storage import circle_wallets, cursors, orders
+from storage import circle_wallets, cursors
 from storage.cursors import NOT_OPENED, Cursor
 from storage.database import Engine
 
@@ -36,7 +34,7 @@ OPENED = "opened"
 
 
 class CustodianFloat:
-    """Opens the books of one custodian's rail, and looks into transfers that it tells about."""
+    """Opens the books of one custodian's rail, and books what is brought to them later."""
 
     def __init__(
         self,
@@ -44,14 +42,12 @@ class CustodianFloat:
         engine: Engine,
         writer: LedgerWriter,
         rail: TransferRail,
-        orders: Orders,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._engine = engine
         self._writer = writer
         self._custodian = rail
-        self._orders = orders
         self._clock = clock
         self._entropy = entropy
         self._rail = Rail(rail.rail)
@@ -108,42 +104,17 @@ class CustodianFloat:
             reference=reference,
         )
 
-    # --- what the custodian tells about -------------------------------------------------------------------------------
+    # --- what comes in later ------------------------------------------------------------------------------------------
 
-    async def look(self, reference: str) -> bool:
-        """Look into a transfer that an event or a sweep named. False: nobody here knows it, yet."""
-        transfer = await self._custodian.transfer(reference)
-        if transfer is None:
-            return False
-        if transfer.item_id is not None:
-            return await self._is_ours(transfer, ItemId(transfer.item_id))
-        if not transfer.incoming or transfer.state is not OrderState.COMPLETE:
-            return True  # Nothing stands anywhere because of it, or its other side is told by another event.
-        return await self._book_incoming(transfer)
-
-    async def _is_ours(self, transfer: WalletTransfer, item_id: ItemId) -> bool:
-        """An order of ours moved. One that the books do not know was lost with them: a break, for people (rule 15)."""
-        if await self._orders.look_at(item_id):
-            return True
-        async with self._engine.connect() as tx:
-            ordered = await orders.was_ordered(tx, self._rail, item_id)
-        if not ordered:
-            await self._report(transfer, "order_not_in_the_books")
-        return True
-
-    async def _book_incoming(self, transfer: WalletTransfer) -> bool:
+    async def book_incoming(self, transfer: WalletTransfer) -> bool:
+        """Book a complete transfer that none of our wallets sent, once. False: it is not for the operator."""
         async with self._engine.connect() as tx:
             cursor = await cursors.read(tx, str(self._rail))
-            ends = {transfer.source_address, transfer.destination_address}
-            ours = await circle_wallets.of_addresses(tx, ends, chain=self._custodian.chain)
-        if cursor is None or not cursor.opened:
+            own = (await circle_wallets.of_holders(tx, [OPERATOR], chain=self._custodian.chain)).get(OPERATOR)
+        if own is None or own.reference != transfer.wallet_reference or transfer.amount is None:
             return False
-        if transfer.source_address in ours or transfer.created_at <= cursor.block_time:
-            return True  # Between wallets of ours, and booked with its item; or part of what the books opened with.
-        recipient = ours.get(transfer.destination_address)
-        if recipient is None or recipient.holder_id != OPERATOR or transfer.amount is None:
-            await self._report(transfer, "unexpected_transfer")
-            return True
+        if cursor is None or not cursor.opened or transfer.created_at <= cursor.block_time:
+            return True  # The books open with what stands there then, this included.
         await self._writer.submit(self._incoming(transfer.reference, transfer.amount))
         log.info("custodian_float.came_in", amount=str(transfer.amount), reference=transfer.reference)
         return True
@@ -157,17 +128,6 @@ class CustodianFloat:
             request=Request(OPERATOR, key, body_hash("FloatIn", reference, amount.asset, amount.micros), reference),
             custody=(CustodyChange(OPERATOR, self._rail, amount.asset, amount.micros),),
         )
-
-    async def _report(self, transfer: WalletTransfer, kind: str) -> None:
-        facts = {
-            "amount": str(transfer.amount),
-            "sender": transfer.source_address,
-            "recipient": transfer.destination_address,
-            "item": str(transfer.item_id or ""),
-        }
-        found = Break(self._entropy.uuid7(), kind, f"{self._rail}:{transfer.reference}", facts)
-        await self._writer.submit(Command(breaks=(found,)))
-        log.error("custodian_float.break", kind=kind, reference=transfer.reference)
 
 
 def _from_outside(amount: Money) -> Posting:

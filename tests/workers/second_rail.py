@@ -16,6 +16,7 @@ from domain.settlement import Rail
 from providers.custodian import CustodyWallet, TransferRail
 from providers.simulated import SimulatedCustodian
 from server.ledger_writer import LedgerWriter
+from server.workers.circle_transactions import CircleTransactions
 from server.workers.circle_wallets import CircleWalletPool
 from server.workers.custodian_float import CustodianFloat
 from server.workers.failover import Failover, FailoverPace
@@ -37,6 +38,7 @@ class SecondRailWorkers:
     orders: Orders
     repatriation: Repatriation
     float_books: CustodianFloat
+    transactions: CircleTransactions
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class SecondRailWorkers:
         orders_at_once: int = 20,
     ) -> SecondRailWorkers:
         orders = Orders(engine=engine, writer=writer, rail=rail, clock=clock, entropy=entropy, pace=OrderPace())
+        float_books = CustodianFloat(engine=engine, writer=writer, rail=rail, clock=clock, entropy=entropy)
         return cls(
             failover=Failover(
                 engine=engine,
@@ -63,8 +66,14 @@ class SecondRailWorkers:
             ),
             orders=orders,
             repatriation=Repatriation(engine=engine, rail=rail, clock=clock, entropy=entropy, pace=RepatriationPace()),
-            float_books=CustodianFloat(
-                engine=engine, writer=writer, rail=rail, orders=orders, clock=clock, entropy=entropy
+            float_books=float_books,
+            transactions=CircleTransactions(
+                engine=engine,
+                writer=writer,
+                rail=rail,
+                entropy=entropy,
+                look_at_order=orders.look_at,
+                book_float=float_books.book_incoming,
             ),
         )
 

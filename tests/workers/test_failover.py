@@ -245,7 +245,7 @@ async def test_float_that_somebody_brings_is_booked_once(house: SimulatedHouse, 
     house.clock.advance(1)
     reference = abroad.custodian.fund(wallet, Money(Asset.USDC, 5 * UNIT))
     for _ in range(3):
-        assert await abroad.workers.float_books.look(reference)
+        assert await abroad.workers.transactions.look(reference)
     assert await abroad.stands(OPERATOR) == (FLOAT + 5 * UNIT, 0)
     await house.house.prove_clean()
 
