@@ -83,7 +83,7 @@ def payer_of(by_tracking: Payer | None, by_bank: Payer | None) -> Payer | None:
 def credited(entropy: Entropy, deposit: ArrivedDeposit, payer: Payer, *, now: datetime) -> Command:
     """The consumer has it now, and the operator's float is to bring it to the consumer's address."""
     net = deposit.net
-    header = _header(entropy, deposit, TransactionKind.DEPOSIT, payer.consumer_id)
+    header = _header(entropy, deposit, TransactionKind.DEPOSIT, payer.consumer_id, origin=payer.bank_account_id)
     item = NewItem(
         id=ItemId(entropy.uuid7()),
         sender=OPERATOR,
@@ -130,7 +130,18 @@ def _outside() -> Account:
     return operator_account(AccountKind.EXTERNAL_MINT)
 
 
-def _header(entropy: Entropy, deposit: ArrivedDeposit, kind: TransactionKind, holder: UUID) -> Transaction:
+def bank_origin_of(header: Transaction) -> UUID | None:
+    """The bank account that a deposit came from. Other deposits come from elsewhere."""
+    rail, _, rest = header.reference.partition(":")
+    _, _, bank_account_id = rest.partition(":")
+    if header.kind is not TransactionKind.DEPOSIT or rail != Rail.MINT or not bank_account_id:
+        return None
+    return UUID(bank_account_id)
+
+
+def _header(
+    entropy: Entropy, deposit: ArrivedDeposit, kind: TransactionKind, holder: UUID, *, origin: UUID | None = None
+) -> Transaction:
     return Transaction(
         id=TransactionId(entropy.uuid7()),
         kind=kind,
@@ -140,7 +151,7 @@ def _header(entropy: Entropy, deposit: ArrivedDeposit, kind: TransactionKind, ho
         micros=deposit.net.micros,
         fee_micros=deposit.fee.micros,
         caller=CALLER,
-        reference=f"{Rail.MINT}:{deposit.reference}",
+        reference=f"{Rail.MINT}:{deposit.reference}" + (f":{origin}" if origin else ""),
     )
 
 

@@ -77,8 +77,12 @@ class StoredPayout:
     ordered_at: datetime
 
     def unknown_too_long(self, now: datetime) -> bool:
-        """Whether it is a person's to decide."""
+        """Whether nobody asks about it any more."""
         return self.state is PayoutState.STARTED and self.unanswered > 0 and now - self.ordered_at >= UNKNOWN_FOR
+
+    def needs_operator(self, now: datetime) -> bool:
+        """Whether a person has to decide: nobody learns its outcome, or the custodian shows another under its id."""
+        return self.unknown_too_long(now) or (self.state is PayoutState.SUBMITTED and bool(self.reason))
 
 
 def completed(
@@ -93,7 +97,6 @@ def completed(
         recipient=OPERATOR,
         asset=amount.asset,
         micros=amount.micros,
-        transaction_id=withdrawal.transaction_id,
     )
     fee = _fee(entropy, payout, provider_fee)
     spent = CustodyChange(OPERATOR, Rail.MINT, amount.asset, -amount.micros - provider_fee.micros, -amount.micros)

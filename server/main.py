@@ -28,6 +28,7 @@ from server.api.adjustments import Adjustments
 from server.api.audit import Audit
 from server.api.balances import Balances
 from server.api.bank_accounts import BankAccountsNoun
+from server.api.bank_transfers import BankTransfers
 from server.api.batch_transfers import BatchTransfers
 from server.api.consumers import Consumers
 from server.api.deposits import Deposits
@@ -87,6 +88,7 @@ from server.services.kyc_verifiers import AutomaticReview, ManualReview
 from server.services.onboarding import OnboardingService
 from server.services.pauses import PauseService
 from server.services.payment_requests import PaymentRequestService
+from server.services.payouts import PayoutService
 from server.services.preferences import PreferencesService
 from server.services.provider_jobs import ProviderJobs
 from server.services.rates import ReferenceRates
@@ -377,6 +379,7 @@ def _operations(
             tempo_chain_id=settings.tempo_chain_id,
         ),
         Pauses(engine=engine, pauses=PauseService(acts=acts)),
+        BankTransfers(engine=engine, payouts=PayoutService(acts=acts), clock=clock),
         Settlements(engine=engine, retries=RetryService(acts=acts), clock=clock),
         Adjustments(service=AdjustmentService(engine=engine, writer=writer, clock=clock, entropy=entropy), clock=clock),
         Audit(engine=engine),

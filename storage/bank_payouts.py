@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.bank_accounts import BankAccountState
 from domain.bank_payouts import OPEN, PayoutState, StoredPayout
+from domain.errors import PayoutNotFound
 from domain.identity import OPERATOR
 from domain.money import Asset, Money
 from domain.settlement import Rail
@@ -150,6 +151,22 @@ async def known_references(tx: Tx, references: Collection[str]) -> set[str]:
     """Which of these ids of the custodian's are payouts of ours already."""
     found = await tx.execute(select(_p.provider_reference).where(_p.provider_reference.in_(sorted(references))))
     return {row[0] for row in found}
+
+
+async def lock(tx: Tx, payout_id: UUID) -> StoredPayout:
+    """The payout, which nobody else moves until this database transaction ends; raises `PayoutNotFound`."""
+    wanted = select(bank_payouts).where(_p.id == payout_id).with_for_update(key_share=True)
+    row = (await tx.execute(wanted)).first()
+    if row is None:
+        raise PayoutNotFound()
+    return _payout(row)
+
+
+async def resolve(tx: Tx, payout: StoredPayout, *, reference: str | None, reason: str, now: datetime) -> None:
+    """What a person found at the custodian: the id of a payout that is locked, or that it was never made."""
+    made = {"state": PayoutState.SUBMITTED, "provider_reference": reference, "submitted_at": now, "reason": ""}
+    values = made if reference else {"state": PayoutState.REFUSED, "reason": reason}
+    await tx.execute(update(bank_payouts).where(_p.id == payout.id).values(**values, lease_until=None))
 
 
 async def in_transit(tx: Tx, asset: Asset) -> tuple[int, int]:

@@ -39,6 +39,21 @@ class SettlementNotRetryable(WalletError):
 
 
 @dataclass(eq=False)
+class PayoutNotFound(WalletError):
+    """There is no such payout."""
+
+    reason = "PAYOUT_NOT_FOUND"
+
+
+@dataclass(eq=False)
+class PayoutNotResolvable(WalletError):
+    """Its outcome is known, or has not been unknown for long enough to be a person's to decide."""
+
+    reason = "PAYOUT_NOT_RESOLVABLE"
+    state: str
+
+
+@dataclass(eq=False)
 class ProviderNotFound(WalletError):
     """This deployment has no such provider."""
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
+from domain.bank_deposits import bank_origin_of
 from domain.chain_events import log_origin_of
 from domain.errors import PageTokenInvalid, TransactionNotFound
 from domain.identity import ConsumerId
@@ -37,6 +38,7 @@ SHOWN_KINDS = {
     Kind.WITHDRAWAL: pb.TRANSACTION_KIND_WITHDRAWAL,
     Kind.SWAP: pb.TRANSACTION_KIND_SWAP,
     Kind.REFUND: pb.TRANSACTION_KIND_REFUND,
+    Kind.REVERSAL: pb.TRANSACTION_KIND_REVERSAL,
     Kind.ADJUSTMENT: pb.TRANSACTION_KIND_ADJUSTMENT,
 }
 
@@ -53,6 +55,8 @@ _STATES = {
     ItemState.CANCELLED: pb.SETTLEMENT_STATE_CANCELLED,
     ItemState.CONFIRMED: pb.SETTLEMENT_STATE_CONFIRMED,
 }
+
+_COMING_IN = (Kind.DEPOSIT, Kind.REVERSAL)
 
 _WITHDRAWAL_STATES = {
     WithdrawalState.HELD: pb.TRANSACTION_STATE_PENDING,
@@ -182,7 +186,7 @@ def balance_after(applied: Applied, asset: Asset) -> money_pb2.Balance:
 def _direction(header: Header, *, own: bool) -> pb.Direction.ValueType:
     if header.kind is Kind.SWAP:
         return pb.DIRECTION_BOTH
-    return pb.DIRECTION_OUT if own and header.kind is not Kind.DEPOSIT else pb.DIRECTION_IN
+    return pb.DIRECTION_OUT if own and header.kind not in _COMING_IN else pb.DIRECTION_IN
 
 
 def _state(recorded: Recorded) -> pb.TransactionState.ValueType:
@@ -201,11 +205,13 @@ def _show_withdrawal(proto: pb.Transaction, withdrawal: Withdrawal) -> None:
 
 
 def _show_origin(proto: pb.Transaction, header: Header) -> None:
-    """What it goes back to, if nobody sent it by hand; of a deposit from the chain, the address that paid it."""
-    origin, log = origin_of(header), log_origin_of(header)
+    """What it goes back to, if nobody sent it by hand; of a deposit, the address or bank account that paid it."""
+    origin, log, bank_account_id = origin_of(header), log_origin_of(header), bank_origin_of(header)
     if log is not None:
         proto.counterparty.address = checksummed(log.sender)
-    if header.kind is Kind.REFUND:
+    if bank_account_id is not None:
+        proto.counterparty.bank_account_id = str(bank_account_id)
+    if header.kind in (Kind.REFUND, Kind.REVERSAL):
         proto.original_transaction_id = header.reference
     elif origin is not None and origin.kind is OriginKind.PAYMENT_REQUEST:
         proto.payment_request_id = origin.id

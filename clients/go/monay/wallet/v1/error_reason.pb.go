@@ -164,6 +164,10 @@ const (
 	ErrorReason_ERROR_REASON_SETTLEMENT_NOT_FOUND ErrorReason = 110
 	// The item is done, or an earlier attempt of it is not proven dead. Trying again could pay twice.
 	ErrorReason_ERROR_REASON_SETTLEMENT_NOT_RETRYABLE ErrorReason = 111
+	// There is no such payout.
+	ErrorReason_ERROR_REASON_PAYOUT_NOT_FOUND ErrorReason = 118
+	// Its outcome is known, or has not been unknown for long enough to be a person's to decide.
+	ErrorReason_ERROR_REASON_PAYOUT_NOT_RESOLVABLE ErrorReason = 119
 	// This deployment has no such provider.
 	ErrorReason_ERROR_REASON_PROVIDER_NOT_FOUND ErrorReason = 112
 	// There is no such adjustment.
@@ -264,6 +268,8 @@ var (
 		93:  "ERROR_REASON_BALANCE_OVERFLOW",
 		110: "ERROR_REASON_SETTLEMENT_NOT_FOUND",
 		111: "ERROR_REASON_SETTLEMENT_NOT_RETRYABLE",
+		118: "ERROR_REASON_PAYOUT_NOT_FOUND",
+		119: "ERROR_REASON_PAYOUT_NOT_RESOLVABLE",
 		112: "ERROR_REASON_PROVIDER_NOT_FOUND",
 		113: "ERROR_REASON_ADJUSTMENT_NOT_FOUND",
 		114: "ERROR_REASON_ADJUSTMENT_CLOSED",
@@ -340,6 +346,8 @@ var (
 		"ERROR_REASON_BALANCE_OVERFLOW":             93,
 		"ERROR_REASON_SETTLEMENT_NOT_FOUND":         110,
 		"ERROR_REASON_SETTLEMENT_NOT_RETRYABLE":     111,
+		"ERROR_REASON_PAYOUT_NOT_FOUND":             118,
+		"ERROR_REASON_PAYOUT_NOT_RESOLVABLE":        119,
 		"ERROR_REASON_PROVIDER_NOT_FOUND":           112,
 		"ERROR_REASON_ADJUSTMENT_NOT_FOUND":         113,
 		"ERROR_REASON_ADJUSTMENT_CLOSED":            114,
@@ -489,7 +497,7 @@ const file_monay_wallet_v1_error_reason_proto_rawDesc = "" +
 	"remembered\x18\x02 \x01(\bR\n" +
 	"remembered\x12\x18\n" +
 	"\aunknown\x18\x03 \x01(\bR\aunknown\x12\x1a\n" +
-	"\bmetadata\x18\x04 \x01(\tR\bmetadata*\xd7&\n" +
+	"\bmetadata\x18\x04 \x01(\tR\bmetadata*\xd5'\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x125\n" +
 	"\x1aERROR_REASON_TOKEN_MISSING\x10\x01\x1a\x15\xf2\xf9\x18\x11\n" +
@@ -607,7 +615,11 @@ const file_monay_wallet_v1_error_reason_proto_rawDesc = "" +
 	"!ERROR_REASON_SETTLEMENT_NOT_FOUND\x10n\x1a\x0f\xf2\xf9\x18\v\n" +
 	"\tNOT_FOUND\x12Q\n" +
 	"%ERROR_REASON_SETTLEMENT_NOT_RETRYABLE\x10o\x1a&\xf2\xf9\x18\"\n" +
-	"\x13FAILED_PRECONDITION\"\vstate cause\x12>\n" +
+	"\x13FAILED_PRECONDITION\"\vstate cause\x122\n" +
+	"\x1dERROR_REASON_PAYOUT_NOT_FOUND\x10v\x1a\x0f\xf2\xf9\x18\v\n" +
+	"\tNOT_FOUND\x12H\n" +
+	"\"ERROR_REASON_PAYOUT_NOT_RESOLVABLE\x10w\x1a \xf2\xf9\x18\x1c\n" +
+	"\x13FAILED_PRECONDITION\"\x05state\x12>\n" +
 	"\x1fERROR_REASON_PROVIDER_NOT_FOUND\x10p\x1a\x19\xf2\xf9\x18\x15\n" +
 	"\tNOT_FOUND\"\bprovider\x126\n" +
 	"!ERROR_REASON_ADJUSTMENT_NOT_FOUND\x10q\x1a\x0f\xf2\xf9\x18\v\n" +

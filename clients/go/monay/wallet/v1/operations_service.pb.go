@@ -205,6 +205,74 @@ func (AttemptState) EnumDescriptor() ([]byte, []int) {
 	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{2}
 }
 
+// Where money from or to a bank stands.
+type BankTransferState int32
+
+const (
+	BankTransferState_BANK_TRANSFER_STATE_UNSPECIFIED BankTransferState = 0
+	// Under way.
+	BankTransferState_BANK_TRANSFER_STATE_PENDING BankTransferState = 1
+	// A payout was ordered, and nothing is known of it yet. It is looked for, and never ordered under another key.
+	BankTransferState_BANK_TRANSFER_STATE_UNKNOWN BankTransferState = 2
+	// Credited, or paid.
+	BankTransferState_BANK_TRANSFER_STATE_COMPLETED BankTransferState = 3
+	// Nothing came, or nothing was paid and the hold is released.
+	BankTransferState_BANK_TRANSFER_STATE_FAILED BankTransferState = 4
+	// Paid, and sent back by the bank later. The consumer has it again.
+	BankTransferState_BANK_TRANSFER_STATE_RETURNED BankTransferState = 5
+	// It came, and nobody can tell whose it is.
+	BankTransferState_BANK_TRANSFER_STATE_SUSPENDED BankTransferState = 6
+)
+
+// Enum value maps for BankTransferState.
+var (
+	BankTransferState_name = map[int32]string{
+		0: "BANK_TRANSFER_STATE_UNSPECIFIED",
+		1: "BANK_TRANSFER_STATE_PENDING",
+		2: "BANK_TRANSFER_STATE_UNKNOWN",
+		3: "BANK_TRANSFER_STATE_COMPLETED",
+		4: "BANK_TRANSFER_STATE_FAILED",
+		5: "BANK_TRANSFER_STATE_RETURNED",
+		6: "BANK_TRANSFER_STATE_SUSPENDED",
+	}
+	BankTransferState_value = map[string]int32{
+		"BANK_TRANSFER_STATE_UNSPECIFIED": 0,
+		"BANK_TRANSFER_STATE_PENDING":     1,
+		"BANK_TRANSFER_STATE_UNKNOWN":     2,
+		"BANK_TRANSFER_STATE_COMPLETED":   3,
+		"BANK_TRANSFER_STATE_FAILED":      4,
+		"BANK_TRANSFER_STATE_RETURNED":    5,
+		"BANK_TRANSFER_STATE_SUSPENDED":   6,
+	}
+)
+
+func (x BankTransferState) Enum() *BankTransferState {
+	p := new(BankTransferState)
+	*p = x
+	return p
+}
+
+func (x BankTransferState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BankTransferState) Descriptor() protoreflect.EnumDescriptor {
+	return file_monay_wallet_v1_operations_service_proto_enumTypes[3].Descriptor()
+}
+
+func (BankTransferState) Type() protoreflect.EnumType {
+	return &file_monay_wallet_v1_operations_service_proto_enumTypes[3]
+}
+
+func (x BankTransferState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BankTransferState.Descriptor instead.
+func (BankTransferState) EnumDescriptor() ([]byte, []int) {
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{3}
+}
+
 // Where an adjustment stands.
 type AdjustmentState int32
 
@@ -243,11 +311,11 @@ func (x AdjustmentState) String() string {
 }
 
 func (AdjustmentState) Descriptor() protoreflect.EnumDescriptor {
-	return file_monay_wallet_v1_operations_service_proto_enumTypes[3].Descriptor()
+	return file_monay_wallet_v1_operations_service_proto_enumTypes[4].Descriptor()
 }
 
 func (AdjustmentState) Type() protoreflect.EnumType {
-	return &file_monay_wallet_v1_operations_service_proto_enumTypes[3]
+	return &file_monay_wallet_v1_operations_service_proto_enumTypes[4]
 }
 
 func (x AdjustmentState) Number() protoreflect.EnumNumber {
@@ -256,7 +324,7 @@ func (x AdjustmentState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AdjustmentState.Descriptor instead.
 func (AdjustmentState) EnumDescriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{3}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{4}
 }
 
 // What is wrong there.
@@ -299,11 +367,11 @@ func (x AuditFaultKind) String() string {
 }
 
 func (AuditFaultKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_monay_wallet_v1_operations_service_proto_enumTypes[4].Descriptor()
+	return file_monay_wallet_v1_operations_service_proto_enumTypes[5].Descriptor()
 }
 
 func (AuditFaultKind) Type() protoreflect.EnumType {
-	return &file_monay_wallet_v1_operations_service_proto_enumTypes[4]
+	return &file_monay_wallet_v1_operations_service_proto_enumTypes[5]
 }
 
 func (x AuditFaultKind) Number() protoreflect.EnumNumber {
@@ -312,7 +380,7 @@ func (x AuditFaultKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuditFaultKind.Descriptor instead.
 func (AuditFaultKind) EnumDescriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{4}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{5}
 }
 
 type GetLedgerProofRequest struct {
@@ -1774,6 +1842,392 @@ func (x *RetrySettlementResponse) GetItem() *UnsettledItem {
 	return nil
 }
 
+type ListBankTransfersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 means 50. More than 500 is taken as 500.
+	PageSize  int32  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Empty: all.
+	States []BankTransferState `protobuf:"varint,3,rep,packed,name=states,proto3,enum=monay.wallet.v1.BankTransferState" json:"states,omitempty"`
+	// Only those that a person has to look at.
+	NeedsOperator bool `protobuf:"varint,4,opt,name=needs_operator,json=needsOperator,proto3" json:"needs_operator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBankTransfersRequest) Reset() {
+	*x = ListBankTransfersRequest{}
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBankTransfersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBankTransfersRequest) ProtoMessage() {}
+
+func (x *ListBankTransfersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBankTransfersRequest.ProtoReflect.Descriptor instead.
+func (*ListBankTransfersRequest) Descriptor() ([]byte, []int) {
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListBankTransfersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBankTransfersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListBankTransfersRequest) GetStates() []BankTransferState {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListBankTransfersRequest) GetNeedsOperator() bool {
+	if x != nil {
+		return x.NeedsOperator
+	}
+	return false
+}
+
+type ListBankTransfersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BankTransfers []*BankTransfer        `protobuf:"bytes,1,rep,name=bank_transfers,json=bankTransfers,proto3" json:"bank_transfers,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBankTransfersResponse) Reset() {
+	*x = ListBankTransfersResponse{}
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBankTransfersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBankTransfersResponse) ProtoMessage() {}
+
+func (x *ListBankTransfersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBankTransfersResponse.ProtoReflect.Descriptor instead.
+func (*ListBankTransfersResponse) Descriptor() ([]byte, []int) {
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListBankTransfersResponse) GetBankTransfers() []*BankTransfer {
+	if x != nil {
+		return x.BankTransfers
+	}
+	return nil
+}
+
+func (x *ListBankTransfersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// A wire that came, or a payout that went.
+type BankTransfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// In or out, seen from the wallet system.
+	Direction Direction         `protobuf:"varint,2,opt,name=direction,proto3,enum=monay.wallet.v1.Direction" json:"direction,omitempty"`
+	State     BankTransferState `protobuf:"varint,3,opt,name=state,proto3,enum=monay.wallet.v1.BankTransferState" json:"state,omitempty"`
+	// What the bank sent, or was to be paid.
+	Amount *Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// What the provider took: of a wire from its amount, of a payout and its return from the operator.
+	ProviderFee       *Money `protobuf:"bytes,5,opt,name=provider_fee,json=providerFee,proto3" json:"provider_fee,omitempty"`
+	ProviderReference string `protobuf:"bytes,6,opt,name=provider_reference,json=providerReference,proto3" json:"provider_reference,omitempty"`
+	// What a wire said whose it is.
+	TrackingReference string `protobuf:"bytes,7,opt,name=tracking_reference,json=trackingReference,proto3" json:"tracking_reference,omitempty"`
+	// Empty if nobody knows.
+	ConsumerId    string `protobuf:"bytes,8,opt,name=consumer_id,json=consumerId,proto3" json:"consumer_id,omitempty"`
+	BankAccountId string `protobuf:"bytes,9,opt,name=bank_account_id,json=bankAccountId,proto3" json:"bank_account_id,omitempty"`
+	// The deposit or withdrawal.
+	TransactionId string `protobuf:"bytes,10,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// Why it failed, was suspended or returned, or what it waits for.
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// It does not go on without a person.
+	NeedsOperator bool                   `protobuf:"varint,12,opt,name=needs_operator,json=needsOperator,proto3" json:"needs_operator,omitempty"`
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ended.
+	CloseTime     *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BankTransfer) Reset() {
+	*x = BankTransfer{}
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BankTransfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BankTransfer) ProtoMessage() {}
+
+func (x *BankTransfer) ProtoReflect() protoreflect.Message {
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BankTransfer.ProtoReflect.Descriptor instead.
+func (*BankTransfer) Descriptor() ([]byte, []int) {
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *BankTransfer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *BankTransfer) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
+}
+
+func (x *BankTransfer) GetState() BankTransferState {
+	if x != nil {
+		return x.State
+	}
+	return BankTransferState_BANK_TRANSFER_STATE_UNSPECIFIED
+}
+
+func (x *BankTransfer) GetAmount() *Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *BankTransfer) GetProviderFee() *Money {
+	if x != nil {
+		return x.ProviderFee
+	}
+	return nil
+}
+
+func (x *BankTransfer) GetProviderReference() string {
+	if x != nil {
+		return x.ProviderReference
+	}
+	return ""
+}
+
+func (x *BankTransfer) GetTrackingReference() string {
+	if x != nil {
+		return x.TrackingReference
+	}
+	return ""
+}
+
+func (x *BankTransfer) GetConsumerId() string {
+	if x != nil {
+		return x.ConsumerId
+	}
+	return ""
+}
+
+func (x *BankTransfer) GetBankAccountId() string {
+	if x != nil {
+		return x.BankAccountId
+	}
+	return ""
+}
+
+func (x *BankTransfer) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *BankTransfer) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *BankTransfer) GetNeedsOperator() bool {
+	if x != nil {
+		return x.NeedsOperator
+	}
+	return false
+}
+
+func (x *BankTransfer) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *BankTransfer) GetCloseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CloseTime
+	}
+	return nil
+}
+
+type ResolvePayoutRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	PayoutId string                 `protobuf:"bytes,1,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
+	// The provider's id for it. Empty: the provider has no such payout.
+	ProviderReference string `protobuf:"bytes,2,opt,name=provider_reference,json=providerReference,proto3" json:"provider_reference,omitempty"`
+	Reason            string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ResolvePayoutRequest) Reset() {
+	*x = ResolvePayoutRequest{}
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolvePayoutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolvePayoutRequest) ProtoMessage() {}
+
+func (x *ResolvePayoutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolvePayoutRequest.ProtoReflect.Descriptor instead.
+func (*ResolvePayoutRequest) Descriptor() ([]byte, []int) {
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ResolvePayoutRequest) GetPayoutId() string {
+	if x != nil {
+		return x.PayoutId
+	}
+	return ""
+}
+
+func (x *ResolvePayoutRequest) GetProviderReference() string {
+	if x != nil {
+		return x.ProviderReference
+	}
+	return ""
+}
+
+func (x *ResolvePayoutRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ResolvePayoutResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Payout        *BankTransfer          `protobuf:"bytes,1,opt,name=payout,proto3" json:"payout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolvePayoutResponse) Reset() {
+	*x = ResolvePayoutResponse{}
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolvePayoutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolvePayoutResponse) ProtoMessage() {}
+
+func (x *ResolvePayoutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolvePayoutResponse.ProtoReflect.Descriptor instead.
+func (*ResolvePayoutResponse) Descriptor() ([]byte, []int) {
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ResolvePayoutResponse) GetPayout() *BankTransfer {
+	if x != nil {
+		return x.Payout
+	}
+	return nil
+}
+
 type PauseProviderRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
@@ -1784,7 +2238,7 @@ type PauseProviderRequest struct {
 
 func (x *PauseProviderRequest) Reset() {
 	*x = PauseProviderRequest{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[23]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2250,7 @@ func (x *PauseProviderRequest) String() string {
 func (*PauseProviderRequest) ProtoMessage() {}
 
 func (x *PauseProviderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[23]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2263,7 @@ func (x *PauseProviderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseProviderRequest.ProtoReflect.Descriptor instead.
 func (*PauseProviderRequest) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{23}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PauseProviderRequest) GetProvider() string {
@@ -1835,7 +2289,7 @@ type PauseProviderResponse struct {
 
 func (x *PauseProviderResponse) Reset() {
 	*x = PauseProviderResponse{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[24]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2301,7 @@ func (x *PauseProviderResponse) String() string {
 func (*PauseProviderResponse) ProtoMessage() {}
 
 func (x *PauseProviderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[24]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2314,7 @@ func (x *PauseProviderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseProviderResponse.ProtoReflect.Descriptor instead.
 func (*PauseProviderResponse) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{24}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PauseProviderResponse) GetStatus() *ProviderStatus {
@@ -1880,7 +2334,7 @@ type ResumeProviderRequest struct {
 
 func (x *ResumeProviderRequest) Reset() {
 	*x = ResumeProviderRequest{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[25]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2346,7 @@ func (x *ResumeProviderRequest) String() string {
 func (*ResumeProviderRequest) ProtoMessage() {}
 
 func (x *ResumeProviderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[25]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2359,7 @@ func (x *ResumeProviderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeProviderRequest.ProtoReflect.Descriptor instead.
 func (*ResumeProviderRequest) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{25}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ResumeProviderRequest) GetProvider() string {
@@ -1931,7 +2385,7 @@ type ResumeProviderResponse struct {
 
 func (x *ResumeProviderResponse) Reset() {
 	*x = ResumeProviderResponse{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[26]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2397,7 @@ func (x *ResumeProviderResponse) String() string {
 func (*ResumeProviderResponse) ProtoMessage() {}
 
 func (x *ResumeProviderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[26]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2410,7 @@ func (x *ResumeProviderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeProviderResponse.ProtoReflect.Descriptor instead.
 func (*ResumeProviderResponse) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{26}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ResumeProviderResponse) GetStatus() *ProviderStatus {
@@ -1980,7 +2434,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[27]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2446,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[27]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2459,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{27}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Account) GetOwner() isAccount_Owner {
@@ -2073,7 +2527,7 @@ type Adjustment struct {
 
 func (x *Adjustment) Reset() {
 	*x = Adjustment{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[28]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2539,7 @@ func (x *Adjustment) String() string {
 func (*Adjustment) ProtoMessage() {}
 
 func (x *Adjustment) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[28]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2552,7 @@ func (x *Adjustment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Adjustment.ProtoReflect.Descriptor instead.
 func (*Adjustment) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{28}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Adjustment) GetId() string {
@@ -2207,7 +2661,7 @@ type ProposeAdjustmentRequest struct {
 
 func (x *ProposeAdjustmentRequest) Reset() {
 	*x = ProposeAdjustmentRequest{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[29]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2673,7 @@ func (x *ProposeAdjustmentRequest) String() string {
 func (*ProposeAdjustmentRequest) ProtoMessage() {}
 
 func (x *ProposeAdjustmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[29]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2686,7 @@ func (x *ProposeAdjustmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeAdjustmentRequest.ProtoReflect.Descriptor instead.
 func (*ProposeAdjustmentRequest) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{29}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProposeAdjustmentRequest) GetRequestId() string {
@@ -2294,7 +2748,7 @@ type ProposeAdjustmentResponse struct {
 
 func (x *ProposeAdjustmentResponse) Reset() {
 	*x = ProposeAdjustmentResponse{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[30]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2760,7 @@ func (x *ProposeAdjustmentResponse) String() string {
 func (*ProposeAdjustmentResponse) ProtoMessage() {}
 
 func (x *ProposeAdjustmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[30]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2773,7 @@ func (x *ProposeAdjustmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeAdjustmentResponse.ProtoReflect.Descriptor instead.
 func (*ProposeAdjustmentResponse) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{30}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProposeAdjustmentResponse) GetAdjustment() *Adjustment {
@@ -2347,7 +2801,7 @@ type ApproveAdjustmentRequest struct {
 
 func (x *ApproveAdjustmentRequest) Reset() {
 	*x = ApproveAdjustmentRequest{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[31]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2813,7 @@ func (x *ApproveAdjustmentRequest) String() string {
 func (*ApproveAdjustmentRequest) ProtoMessage() {}
 
 func (x *ApproveAdjustmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[31]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2826,7 @@ func (x *ApproveAdjustmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveAdjustmentRequest.ProtoReflect.Descriptor instead.
 func (*ApproveAdjustmentRequest) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{31}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ApproveAdjustmentRequest) GetRequestId() string {
@@ -2406,7 +2860,7 @@ type ApproveAdjustmentResponse struct {
 
 func (x *ApproveAdjustmentResponse) Reset() {
 	*x = ApproveAdjustmentResponse{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[32]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2872,7 @@ func (x *ApproveAdjustmentResponse) String() string {
 func (*ApproveAdjustmentResponse) ProtoMessage() {}
 
 func (x *ApproveAdjustmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[32]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2885,7 @@ func (x *ApproveAdjustmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveAdjustmentResponse.ProtoReflect.Descriptor instead.
 func (*ApproveAdjustmentResponse) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{32}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ApproveAdjustmentResponse) GetAdjustment() *Adjustment {
@@ -2465,7 +2919,7 @@ type ReferenceRate struct {
 
 func (x *ReferenceRate) Reset() {
 	*x = ReferenceRate{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[33]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2931,7 @@ func (x *ReferenceRate) String() string {
 func (*ReferenceRate) ProtoMessage() {}
 
 func (x *ReferenceRate) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[33]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2944,7 @@ func (x *ReferenceRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReferenceRate.ProtoReflect.Descriptor instead.
 func (*ReferenceRate) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{33}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReferenceRate) GetBaseCurrency() string {
@@ -2550,7 +3004,7 @@ type SetReferenceRateRequest struct {
 
 func (x *SetReferenceRateRequest) Reset() {
 	*x = SetReferenceRateRequest{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[34]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +3016,7 @@ func (x *SetReferenceRateRequest) String() string {
 func (*SetReferenceRateRequest) ProtoMessage() {}
 
 func (x *SetReferenceRateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[34]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +3029,7 @@ func (x *SetReferenceRateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetReferenceRateRequest.ProtoReflect.Descriptor instead.
 func (*SetReferenceRateRequest) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{34}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetReferenceRateRequest) GetBaseCurrency() string {
@@ -2622,7 +3076,7 @@ type SetReferenceRateResponse struct {
 
 func (x *SetReferenceRateResponse) Reset() {
 	*x = SetReferenceRateResponse{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[35]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +3088,7 @@ func (x *SetReferenceRateResponse) String() string {
 func (*SetReferenceRateResponse) ProtoMessage() {}
 
 func (x *SetReferenceRateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[35]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +3101,7 @@ func (x *SetReferenceRateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetReferenceRateResponse.ProtoReflect.Descriptor instead.
 func (*SetReferenceRateResponse) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{35}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetReferenceRateResponse) GetReferenceRate() *ReferenceRate {
@@ -2685,7 +3139,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[36]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +3151,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[36]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +3164,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{36}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AuditRecord) GetSequence() int64 {
@@ -2809,7 +3263,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[37]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +3275,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[37]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +3288,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{37}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListAuditRequest) GetPageSize() int32 {
@@ -2903,7 +3357,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[38]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2915,7 +3369,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[38]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2928,7 +3382,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{38}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListAuditResponse) GetRecords() []*AuditRecord {
@@ -2957,7 +3411,7 @@ type VerifyAuditRequest struct {
 
 func (x *VerifyAuditRequest) Reset() {
 	*x = VerifyAuditRequest{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[39]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2969,7 +3423,7 @@ func (x *VerifyAuditRequest) String() string {
 func (*VerifyAuditRequest) ProtoMessage() {}
 
 func (x *VerifyAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[39]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2982,7 +3436,7 @@ func (x *VerifyAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyAuditRequest.ProtoReflect.Descriptor instead.
 func (*VerifyAuditRequest) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{39}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *VerifyAuditRequest) GetFirstSequence() int64 {
@@ -3014,7 +3468,7 @@ type VerifyAuditResponse struct {
 
 func (x *VerifyAuditResponse) Reset() {
 	*x = VerifyAuditResponse{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[40]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +3480,7 @@ func (x *VerifyAuditResponse) String() string {
 func (*VerifyAuditResponse) ProtoMessage() {}
 
 func (x *VerifyAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[40]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +3493,7 @@ func (x *VerifyAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyAuditResponse.ProtoReflect.Descriptor instead.
 func (*VerifyAuditResponse) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{40}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VerifyAuditResponse) GetIntact() bool {
@@ -3088,7 +3542,7 @@ type AuditFault struct {
 
 func (x *AuditFault) Reset() {
 	*x = AuditFault{}
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[41]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3100,7 +3554,7 @@ func (x *AuditFault) String() string {
 func (*AuditFault) ProtoMessage() {}
 
 func (x *AuditFault) ProtoReflect() protoreflect.Message {
-	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[41]
+	mi := &file_monay_wallet_v1_operations_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3113,7 +3567,7 @@ func (x *AuditFault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditFault.ProtoReflect.Descriptor instead.
 func (*AuditFault) Descriptor() ([]byte, []int) {
-	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{41}
+	return file_monay_wallet_v1_operations_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AuditFault) GetSequence() int64 {
@@ -3251,7 +3705,41 @@ const file_monay_wallet_v1_operations_service_proto_rawDesc = "" +
 	"\aitem_id\x18\x01 \x01(\tR\x06itemId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"M\n" +
 	"\x17RetrySettlementResponse\x122\n" +
-	"\x04item\x18\x01 \x01(\v2\x1e.monay.wallet.v1.UnsettledItemR\x04item\"J\n" +
+	"\x04item\x18\x01 \x01(\v2\x1e.monay.wallet.v1.UnsettledItemR\x04item\"\xb9\x01\n" +
+	"\x18ListBankTransfersRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12:\n" +
+	"\x06states\x18\x03 \x03(\x0e2\".monay.wallet.v1.BankTransferStateR\x06states\x12%\n" +
+	"\x0eneeds_operator\x18\x04 \x01(\bR\rneedsOperator\"\x89\x01\n" +
+	"\x19ListBankTransfersResponse\x12D\n" +
+	"\x0ebank_transfers\x18\x01 \x03(\v2\x1d.monay.wallet.v1.BankTransferR\rbankTransfers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x82\x05\n" +
+	"\fBankTransfer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
+	"\tdirection\x18\x02 \x01(\x0e2\x1a.monay.wallet.v1.DirectionR\tdirection\x128\n" +
+	"\x05state\x18\x03 \x01(\x0e2\".monay.wallet.v1.BankTransferStateR\x05state\x12.\n" +
+	"\x06amount\x18\x04 \x01(\v2\x16.monay.wallet.v1.MoneyR\x06amount\x129\n" +
+	"\fprovider_fee\x18\x05 \x01(\v2\x16.monay.wallet.v1.MoneyR\vproviderFee\x12-\n" +
+	"\x12provider_reference\x18\x06 \x01(\tR\x11providerReference\x12-\n" +
+	"\x12tracking_reference\x18\a \x01(\tR\x11trackingReference\x12\x1f\n" +
+	"\vconsumer_id\x18\b \x01(\tR\n" +
+	"consumerId\x12&\n" +
+	"\x0fbank_account_id\x18\t \x01(\tR\rbankAccountId\x12%\n" +
+	"\x0etransaction_id\x18\n" +
+	" \x01(\tR\rtransactionId\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12%\n" +
+	"\x0eneeds_operator\x18\f \x01(\bR\rneedsOperator\x12;\n" +
+	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x129\n" +
+	"\n" +
+	"close_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tcloseTime\"z\n" +
+	"\x14ResolvePayoutRequest\x12\x1b\n" +
+	"\tpayout_id\x18\x01 \x01(\tR\bpayoutId\x12-\n" +
+	"\x12provider_reference\x18\x02 \x01(\tR\x11providerReference\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"N\n" +
+	"\x15ResolvePayoutResponse\x125\n" +
+	"\x06payout\x18\x01 \x01(\v2\x1d.monay.wallet.v1.BankTransferR\x06payout\"J\n" +
 	"\x14PauseProviderRequest\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\tR\bprovider\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"P\n" +
@@ -3395,7 +3883,15 @@ const file_monay_wallet_v1_operations_service_proto_rawDesc = "" +
 	"\x17ATTEMPT_STATE_BROADCAST\x10\x02\x12\x1b\n" +
 	"\x17ATTEMPT_STATE_CONFIRMED\x10\x03\x12\x16\n" +
 	"\x12ATTEMPT_STATE_DEAD\x10\x04\x12\x18\n" +
-	"\x14ATTEMPT_STATE_FAILED\x10\x05*\x8f\x01\n" +
+	"\x14ATTEMPT_STATE_FAILED\x10\x05*\x82\x02\n" +
+	"\x11BankTransferState\x12#\n" +
+	"\x1fBANK_TRANSFER_STATE_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bBANK_TRANSFER_STATE_PENDING\x10\x01\x12\x1f\n" +
+	"\x1bBANK_TRANSFER_STATE_UNKNOWN\x10\x02\x12!\n" +
+	"\x1dBANK_TRANSFER_STATE_COMPLETED\x10\x03\x12\x1e\n" +
+	"\x1aBANK_TRANSFER_STATE_FAILED\x10\x04\x12 \n" +
+	"\x1cBANK_TRANSFER_STATE_RETURNED\x10\x05\x12!\n" +
+	"\x1dBANK_TRANSFER_STATE_SUSPENDED\x10\x06*\x8f\x01\n" +
 	"\x0fAdjustmentState\x12 \n" +
 	"\x1cADJUSTMENT_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19ADJUSTMENT_STATE_PROPOSED\x10\x01\x12\x1d\n" +
@@ -3405,7 +3901,7 @@ const file_monay_wallet_v1_operations_service_proto_rawDesc = "" +
 	"\x1cAUDIT_FAULT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18AUDIT_FAULT_KIND_ALTERED\x10\x01\x12\x1c\n" +
 	"\x18AUDIT_FAULT_KIND_MISSING\x10\x02\x12\x1e\n" +
-	"\x1aAUDIT_FAULT_KIND_REORDERED\x10\x032\xa2\f\n" +
+	"\x1aAUDIT_FAULT_KIND_REORDERED\x10\x032\xf8\r\n" +
 	"\x11OperationsService\x12f\n" +
 	"\x0eGetLedgerProof\x12&.monay.wallet.v1.GetLedgerProofRequest\x1a'.monay.wallet.v1.GetLedgerProofResponse\"\x03\x90\x02\x01\x12f\n" +
 	"\x0eFreezeConsumer\x12&.monay.wallet.v1.FreezeConsumerRequest\x1a'.monay.wallet.v1.FreezeConsumerResponse\"\x03\x90\x02\x02\x12l\n" +
@@ -3414,7 +3910,9 @@ const file_monay_wallet_v1_operations_service_proto_rawDesc = "" +
 	"\tDecideKyc\x12!.monay.wallet.v1.DecideKycRequest\x1a\".monay.wallet.v1.DecideKycResponse\"\x03\x90\x02\x02\x12o\n" +
 	"\x11ErasePersonalData\x12).monay.wallet.v1.ErasePersonalDataRequest\x1a*.monay.wallet.v1.ErasePersonalDataResponse\"\x03\x90\x02\x02\x12c\n" +
 	"\rListUnsettled\x12%.monay.wallet.v1.ListUnsettledRequest\x1a&.monay.wallet.v1.ListUnsettledResponse\"\x03\x90\x02\x01\x12i\n" +
-	"\x0fRetrySettlement\x12'.monay.wallet.v1.RetrySettlementRequest\x1a(.monay.wallet.v1.RetrySettlementResponse\"\x03\x90\x02\x02\x12c\n" +
+	"\x0fRetrySettlement\x12'.monay.wallet.v1.RetrySettlementRequest\x1a(.monay.wallet.v1.RetrySettlementResponse\"\x03\x90\x02\x02\x12o\n" +
+	"\x11ListBankTransfers\x12).monay.wallet.v1.ListBankTransfersRequest\x1a*.monay.wallet.v1.ListBankTransfersResponse\"\x03\x90\x02\x01\x12c\n" +
+	"\rResolvePayout\x12%.monay.wallet.v1.ResolvePayoutRequest\x1a&.monay.wallet.v1.ResolvePayoutResponse\"\x03\x90\x02\x02\x12c\n" +
 	"\rPauseProvider\x12%.monay.wallet.v1.PauseProviderRequest\x1a&.monay.wallet.v1.PauseProviderResponse\"\x03\x90\x02\x02\x12f\n" +
 	"\x0eResumeProvider\x12&.monay.wallet.v1.ResumeProviderRequest\x1a'.monay.wallet.v1.ResumeProviderResponse\"\x03\x90\x02\x02\x12o\n" +
 	"\x11ProposeAdjustment\x12).monay.wallet.v1.ProposeAdjustmentRequest\x1a*.monay.wallet.v1.ProposeAdjustmentResponse\"\x03\x90\x02\x02\x12o\n" +
@@ -3436,161 +3934,181 @@ func file_monay_wallet_v1_operations_service_proto_rawDescGZIP() []byte {
 	return file_monay_wallet_v1_operations_service_proto_rawDescData
 }
 
-var file_monay_wallet_v1_operations_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_monay_wallet_v1_operations_service_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_monay_wallet_v1_operations_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_monay_wallet_v1_operations_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_monay_wallet_v1_operations_service_proto_goTypes = []any{
 	(Equation)(0),                     // 0: monay.wallet.v1.Equation
 	(KycDecision)(0),                  // 1: monay.wallet.v1.KycDecision
 	(AttemptState)(0),                 // 2: monay.wallet.v1.AttemptState
-	(AdjustmentState)(0),              // 3: monay.wallet.v1.AdjustmentState
-	(AuditFaultKind)(0),               // 4: monay.wallet.v1.AuditFaultKind
-	(*GetLedgerProofRequest)(nil),     // 5: monay.wallet.v1.GetLedgerProofRequest
-	(*GetLedgerProofResponse)(nil),    // 6: monay.wallet.v1.GetLedgerProofResponse
-	(*ProofBlock)(nil),                // 7: monay.wallet.v1.ProofBlock
-	(*RailTotal)(nil),                 // 8: monay.wallet.v1.RailTotal
-	(*LedgerTotal)(nil),               // 9: monay.wallet.v1.LedgerTotal
-	(*EquationCheck)(nil),             // 10: monay.wallet.v1.EquationCheck
-	(*Break)(nil),                     // 11: monay.wallet.v1.Break
-	(*FreezeConsumerRequest)(nil),     // 12: monay.wallet.v1.FreezeConsumerRequest
-	(*FreezeConsumerResponse)(nil),    // 13: monay.wallet.v1.FreezeConsumerResponse
-	(*UnfreezeConsumerRequest)(nil),   // 14: monay.wallet.v1.UnfreezeConsumerRequest
-	(*UnfreezeConsumerResponse)(nil),  // 15: monay.wallet.v1.UnfreezeConsumerResponse
-	(*ListKycCasesRequest)(nil),       // 16: monay.wallet.v1.ListKycCasesRequest
-	(*ListKycCasesResponse)(nil),      // 17: monay.wallet.v1.ListKycCasesResponse
-	(*DecideKycRequest)(nil),          // 18: monay.wallet.v1.DecideKycRequest
-	(*DecideKycResponse)(nil),         // 19: monay.wallet.v1.DecideKycResponse
-	(*ErasePersonalDataRequest)(nil),  // 20: monay.wallet.v1.ErasePersonalDataRequest
-	(*ErasePersonalDataResponse)(nil), // 21: monay.wallet.v1.ErasePersonalDataResponse
-	(*ListUnsettledRequest)(nil),      // 22: monay.wallet.v1.ListUnsettledRequest
-	(*ListUnsettledResponse)(nil),     // 23: monay.wallet.v1.ListUnsettledResponse
-	(*UnsettledItem)(nil),             // 24: monay.wallet.v1.UnsettledItem
-	(*SettlementAttempt)(nil),         // 25: monay.wallet.v1.SettlementAttempt
-	(*RetrySettlementRequest)(nil),    // 26: monay.wallet.v1.RetrySettlementRequest
-	(*RetrySettlementResponse)(nil),   // 27: monay.wallet.v1.RetrySettlementResponse
-	(*PauseProviderRequest)(nil),      // 28: monay.wallet.v1.PauseProviderRequest
-	(*PauseProviderResponse)(nil),     // 29: monay.wallet.v1.PauseProviderResponse
-	(*ResumeProviderRequest)(nil),     // 30: monay.wallet.v1.ResumeProviderRequest
-	(*ResumeProviderResponse)(nil),    // 31: monay.wallet.v1.ResumeProviderResponse
-	(*Account)(nil),                   // 32: monay.wallet.v1.Account
-	(*Adjustment)(nil),                // 33: monay.wallet.v1.Adjustment
-	(*ProposeAdjustmentRequest)(nil),  // 34: monay.wallet.v1.ProposeAdjustmentRequest
-	(*ProposeAdjustmentResponse)(nil), // 35: monay.wallet.v1.ProposeAdjustmentResponse
-	(*ApproveAdjustmentRequest)(nil),  // 36: monay.wallet.v1.ApproveAdjustmentRequest
-	(*ApproveAdjustmentResponse)(nil), // 37: monay.wallet.v1.ApproveAdjustmentResponse
-	(*ReferenceRate)(nil),             // 38: monay.wallet.v1.ReferenceRate
-	(*SetReferenceRateRequest)(nil),   // 39: monay.wallet.v1.SetReferenceRateRequest
-	(*SetReferenceRateResponse)(nil),  // 40: monay.wallet.v1.SetReferenceRateResponse
-	(*AuditRecord)(nil),               // 41: monay.wallet.v1.AuditRecord
-	(*ListAuditRequest)(nil),          // 42: monay.wallet.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),         // 43: monay.wallet.v1.ListAuditResponse
-	(*VerifyAuditRequest)(nil),        // 44: monay.wallet.v1.VerifyAuditRequest
-	(*VerifyAuditResponse)(nil),       // 45: monay.wallet.v1.VerifyAuditResponse
-	(*AuditFault)(nil),                // 46: monay.wallet.v1.AuditFault
-	nil,                               // 47: monay.wallet.v1.AuditRecord.FactsEntry
-	(*timestamppb.Timestamp)(nil),     // 48: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 49: google.protobuf.Duration
-	(*Money)(nil),                     // 50: monay.wallet.v1.Money
-	(*Consumer)(nil),                  // 51: monay.wallet.v1.Consumer
-	(KycCaseState)(0),                 // 52: monay.wallet.v1.KycCaseState
-	(*KycCase)(nil),                   // 53: monay.wallet.v1.KycCase
-	(SettlementState)(0),              // 54: monay.wallet.v1.SettlementState
-	(*Settlement)(nil),                // 55: monay.wallet.v1.Settlement
-	(*ProviderStatus)(nil),            // 56: monay.wallet.v1.ProviderStatus
-	(TokenUse)(0),                     // 57: monay.wallet.v1.TokenUse
+	(BankTransferState)(0),            // 3: monay.wallet.v1.BankTransferState
+	(AdjustmentState)(0),              // 4: monay.wallet.v1.AdjustmentState
+	(AuditFaultKind)(0),               // 5: monay.wallet.v1.AuditFaultKind
+	(*GetLedgerProofRequest)(nil),     // 6: monay.wallet.v1.GetLedgerProofRequest
+	(*GetLedgerProofResponse)(nil),    // 7: monay.wallet.v1.GetLedgerProofResponse
+	(*ProofBlock)(nil),                // 8: monay.wallet.v1.ProofBlock
+	(*RailTotal)(nil),                 // 9: monay.wallet.v1.RailTotal
+	(*LedgerTotal)(nil),               // 10: monay.wallet.v1.LedgerTotal
+	(*EquationCheck)(nil),             // 11: monay.wallet.v1.EquationCheck
+	(*Break)(nil),                     // 12: monay.wallet.v1.Break
+	(*FreezeConsumerRequest)(nil),     // 13: monay.wallet.v1.FreezeConsumerRequest
+	(*FreezeConsumerResponse)(nil),    // 14: monay.wallet.v1.FreezeConsumerResponse
+	(*UnfreezeConsumerRequest)(nil),   // 15: monay.wallet.v1.UnfreezeConsumerRequest
+	(*UnfreezeConsumerResponse)(nil),  // 16: monay.wallet.v1.UnfreezeConsumerResponse
+	(*ListKycCasesRequest)(nil),       // 17: monay.wallet.v1.ListKycCasesRequest
+	(*ListKycCasesResponse)(nil),      // 18: monay.wallet.v1.ListKycCasesResponse
+	(*DecideKycRequest)(nil),          // 19: monay.wallet.v1.DecideKycRequest
+	(*DecideKycResponse)(nil),         // 20: monay.wallet.v1.DecideKycResponse
+	(*ErasePersonalDataRequest)(nil),  // 21: monay.wallet.v1.ErasePersonalDataRequest
+	(*ErasePersonalDataResponse)(nil), // 22: monay.wallet.v1.ErasePersonalDataResponse
+	(*ListUnsettledRequest)(nil),      // 23: monay.wallet.v1.ListUnsettledRequest
+	(*ListUnsettledResponse)(nil),     // 24: monay.wallet.v1.ListUnsettledResponse
+	(*UnsettledItem)(nil),             // 25: monay.wallet.v1.UnsettledItem
+	(*SettlementAttempt)(nil),         // 26: monay.wallet.v1.SettlementAttempt
+	(*RetrySettlementRequest)(nil),    // 27: monay.wallet.v1.RetrySettlementRequest
+	(*RetrySettlementResponse)(nil),   // 28: monay.wallet.v1.RetrySettlementResponse
+	(*ListBankTransfersRequest)(nil),  // 29: monay.wallet.v1.ListBankTransfersRequest
+	(*ListBankTransfersResponse)(nil), // 30: monay.wallet.v1.ListBankTransfersResponse
+	(*BankTransfer)(nil),              // 31: monay.wallet.v1.BankTransfer
+	(*ResolvePayoutRequest)(nil),      // 32: monay.wallet.v1.ResolvePayoutRequest
+	(*ResolvePayoutResponse)(nil),     // 33: monay.wallet.v1.ResolvePayoutResponse
+	(*PauseProviderRequest)(nil),      // 34: monay.wallet.v1.PauseProviderRequest
+	(*PauseProviderResponse)(nil),     // 35: monay.wallet.v1.PauseProviderResponse
+	(*ResumeProviderRequest)(nil),     // 36: monay.wallet.v1.ResumeProviderRequest
+	(*ResumeProviderResponse)(nil),    // 37: monay.wallet.v1.ResumeProviderResponse
+	(*Account)(nil),                   // 38: monay.wallet.v1.Account
+	(*Adjustment)(nil),                // 39: monay.wallet.v1.Adjustment
+	(*ProposeAdjustmentRequest)(nil),  // 40: monay.wallet.v1.ProposeAdjustmentRequest
+	(*ProposeAdjustmentResponse)(nil), // 41: monay.wallet.v1.ProposeAdjustmentResponse
+	(*ApproveAdjustmentRequest)(nil),  // 42: monay.wallet.v1.ApproveAdjustmentRequest
+	(*ApproveAdjustmentResponse)(nil), // 43: monay.wallet.v1.ApproveAdjustmentResponse
+	(*ReferenceRate)(nil),             // 44: monay.wallet.v1.ReferenceRate
+	(*SetReferenceRateRequest)(nil),   // 45: monay.wallet.v1.SetReferenceRateRequest
+	(*SetReferenceRateResponse)(nil),  // 46: monay.wallet.v1.SetReferenceRateResponse
+	(*AuditRecord)(nil),               // 47: monay.wallet.v1.AuditRecord
+	(*ListAuditRequest)(nil),          // 48: monay.wallet.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),         // 49: monay.wallet.v1.ListAuditResponse
+	(*VerifyAuditRequest)(nil),        // 50: monay.wallet.v1.VerifyAuditRequest
+	(*VerifyAuditResponse)(nil),       // 51: monay.wallet.v1.VerifyAuditResponse
+	(*AuditFault)(nil),                // 52: monay.wallet.v1.AuditFault
+	nil,                               // 53: monay.wallet.v1.AuditRecord.FactsEntry
+	(*timestamppb.Timestamp)(nil),     // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 55: google.protobuf.Duration
+	(*Money)(nil),                     // 56: monay.wallet.v1.Money
+	(*Consumer)(nil),                  // 57: monay.wallet.v1.Consumer
+	(KycCaseState)(0),                 // 58: monay.wallet.v1.KycCaseState
+	(*KycCase)(nil),                   // 59: monay.wallet.v1.KycCase
+	(SettlementState)(0),              // 60: monay.wallet.v1.SettlementState
+	(*Settlement)(nil),                // 61: monay.wallet.v1.Settlement
+	(Direction)(0),                    // 62: monay.wallet.v1.Direction
+	(*ProviderStatus)(nil),            // 63: monay.wallet.v1.ProviderStatus
+	(TokenUse)(0),                     // 64: monay.wallet.v1.TokenUse
 }
 var file_monay_wallet_v1_operations_service_proto_depIdxs = []int32{
-	48, // 0: monay.wallet.v1.GetLedgerProofResponse.proof_time:type_name -> google.protobuf.Timestamp
-	49, // 1: monay.wallet.v1.GetLedgerProofResponse.age:type_name -> google.protobuf.Duration
-	7,  // 2: monay.wallet.v1.GetLedgerProofResponse.block:type_name -> monay.wallet.v1.ProofBlock
-	8,  // 3: monay.wallet.v1.GetLedgerProofResponse.rails:type_name -> monay.wallet.v1.RailTotal
-	9,  // 4: monay.wallet.v1.GetLedgerProofResponse.ledger:type_name -> monay.wallet.v1.LedgerTotal
-	10, // 5: monay.wallet.v1.GetLedgerProofResponse.equations:type_name -> monay.wallet.v1.EquationCheck
-	11, // 6: monay.wallet.v1.GetLedgerProofResponse.breaks:type_name -> monay.wallet.v1.Break
-	48, // 7: monay.wallet.v1.ProofBlock.time:type_name -> google.protobuf.Timestamp
-	50, // 8: monay.wallet.v1.RailTotal.expected:type_name -> monay.wallet.v1.Money
-	50, // 9: monay.wallet.v1.RailTotal.found:type_name -> monay.wallet.v1.Money
+	54, // 0: monay.wallet.v1.GetLedgerProofResponse.proof_time:type_name -> google.protobuf.Timestamp
+	55, // 1: monay.wallet.v1.GetLedgerProofResponse.age:type_name -> google.protobuf.Duration
+	8,  // 2: monay.wallet.v1.GetLedgerProofResponse.block:type_name -> monay.wallet.v1.ProofBlock
+	9,  // 3: monay.wallet.v1.GetLedgerProofResponse.rails:type_name -> monay.wallet.v1.RailTotal
+	10, // 4: monay.wallet.v1.GetLedgerProofResponse.ledger:type_name -> monay.wallet.v1.LedgerTotal
+	11, // 5: monay.wallet.v1.GetLedgerProofResponse.equations:type_name -> monay.wallet.v1.EquationCheck
+	12, // 6: monay.wallet.v1.GetLedgerProofResponse.breaks:type_name -> monay.wallet.v1.Break
+	54, // 7: monay.wallet.v1.ProofBlock.time:type_name -> google.protobuf.Timestamp
+	56, // 8: monay.wallet.v1.RailTotal.expected:type_name -> monay.wallet.v1.Money
+	56, // 9: monay.wallet.v1.RailTotal.found:type_name -> monay.wallet.v1.Money
 	0,  // 10: monay.wallet.v1.EquationCheck.equation:type_name -> monay.wallet.v1.Equation
 	0,  // 11: monay.wallet.v1.Break.equation:type_name -> monay.wallet.v1.Equation
-	48, // 12: monay.wallet.v1.Break.create_time:type_name -> google.protobuf.Timestamp
-	51, // 13: monay.wallet.v1.FreezeConsumerResponse.consumer:type_name -> monay.wallet.v1.Consumer
-	51, // 14: monay.wallet.v1.UnfreezeConsumerResponse.consumer:type_name -> monay.wallet.v1.Consumer
-	52, // 15: monay.wallet.v1.ListKycCasesRequest.state:type_name -> monay.wallet.v1.KycCaseState
-	53, // 16: monay.wallet.v1.ListKycCasesResponse.kyc_cases:type_name -> monay.wallet.v1.KycCase
+	54, // 12: monay.wallet.v1.Break.create_time:type_name -> google.protobuf.Timestamp
+	57, // 13: monay.wallet.v1.FreezeConsumerResponse.consumer:type_name -> monay.wallet.v1.Consumer
+	57, // 14: monay.wallet.v1.UnfreezeConsumerResponse.consumer:type_name -> monay.wallet.v1.Consumer
+	58, // 15: monay.wallet.v1.ListKycCasesRequest.state:type_name -> monay.wallet.v1.KycCaseState
+	59, // 16: monay.wallet.v1.ListKycCasesResponse.kyc_cases:type_name -> monay.wallet.v1.KycCase
 	1,  // 17: monay.wallet.v1.DecideKycRequest.decision:type_name -> monay.wallet.v1.KycDecision
-	53, // 18: monay.wallet.v1.DecideKycResponse.kyc_case:type_name -> monay.wallet.v1.KycCase
-	51, // 19: monay.wallet.v1.ErasePersonalDataResponse.consumer:type_name -> monay.wallet.v1.Consumer
-	48, // 20: monay.wallet.v1.ErasePersonalDataResponse.erase_time:type_name -> google.protobuf.Timestamp
-	54, // 21: monay.wallet.v1.ListUnsettledRequest.states:type_name -> monay.wallet.v1.SettlementState
-	24, // 22: monay.wallet.v1.ListUnsettledResponse.items:type_name -> monay.wallet.v1.UnsettledItem
-	55, // 23: monay.wallet.v1.UnsettledItem.settlement:type_name -> monay.wallet.v1.Settlement
-	49, // 24: monay.wallet.v1.UnsettledItem.age:type_name -> google.protobuf.Duration
-	25, // 25: monay.wallet.v1.UnsettledItem.attempts:type_name -> monay.wallet.v1.SettlementAttempt
+	59, // 18: monay.wallet.v1.DecideKycResponse.kyc_case:type_name -> monay.wallet.v1.KycCase
+	57, // 19: monay.wallet.v1.ErasePersonalDataResponse.consumer:type_name -> monay.wallet.v1.Consumer
+	54, // 20: monay.wallet.v1.ErasePersonalDataResponse.erase_time:type_name -> google.protobuf.Timestamp
+	60, // 21: monay.wallet.v1.ListUnsettledRequest.states:type_name -> monay.wallet.v1.SettlementState
+	25, // 22: monay.wallet.v1.ListUnsettledResponse.items:type_name -> monay.wallet.v1.UnsettledItem
+	61, // 23: monay.wallet.v1.UnsettledItem.settlement:type_name -> monay.wallet.v1.Settlement
+	55, // 24: monay.wallet.v1.UnsettledItem.age:type_name -> google.protobuf.Duration
+	26, // 25: monay.wallet.v1.UnsettledItem.attempts:type_name -> monay.wallet.v1.SettlementAttempt
 	2,  // 26: monay.wallet.v1.SettlementAttempt.state:type_name -> monay.wallet.v1.AttemptState
-	48, // 27: monay.wallet.v1.SettlementAttempt.expire_time:type_name -> google.protobuf.Timestamp
-	48, // 28: monay.wallet.v1.SettlementAttempt.create_time:type_name -> google.protobuf.Timestamp
-	48, // 29: monay.wallet.v1.SettlementAttempt.submit_time:type_name -> google.protobuf.Timestamp
-	24, // 30: monay.wallet.v1.RetrySettlementResponse.item:type_name -> monay.wallet.v1.UnsettledItem
-	56, // 31: monay.wallet.v1.PauseProviderResponse.status:type_name -> monay.wallet.v1.ProviderStatus
-	56, // 32: monay.wallet.v1.ResumeProviderResponse.status:type_name -> monay.wallet.v1.ProviderStatus
-	3,  // 33: monay.wallet.v1.Adjustment.state:type_name -> monay.wallet.v1.AdjustmentState
-	32, // 34: monay.wallet.v1.Adjustment.from:type_name -> monay.wallet.v1.Account
-	32, // 35: monay.wallet.v1.Adjustment.to:type_name -> monay.wallet.v1.Account
-	50, // 36: monay.wallet.v1.Adjustment.amount:type_name -> monay.wallet.v1.Money
-	48, // 37: monay.wallet.v1.Adjustment.create_time:type_name -> google.protobuf.Timestamp
-	48, // 38: monay.wallet.v1.Adjustment.expire_time:type_name -> google.protobuf.Timestamp
-	48, // 39: monay.wallet.v1.Adjustment.approve_time:type_name -> google.protobuf.Timestamp
-	32, // 40: monay.wallet.v1.ProposeAdjustmentRequest.from:type_name -> monay.wallet.v1.Account
-	32, // 41: monay.wallet.v1.ProposeAdjustmentRequest.to:type_name -> monay.wallet.v1.Account
-	50, // 42: monay.wallet.v1.ProposeAdjustmentRequest.amount:type_name -> monay.wallet.v1.Money
-	33, // 43: monay.wallet.v1.ProposeAdjustmentResponse.adjustment:type_name -> monay.wallet.v1.Adjustment
-	33, // 44: monay.wallet.v1.ApproveAdjustmentResponse.adjustment:type_name -> monay.wallet.v1.Adjustment
-	48, // 45: monay.wallet.v1.ReferenceRate.effective_time:type_name -> google.protobuf.Timestamp
-	48, // 46: monay.wallet.v1.ReferenceRate.create_time:type_name -> google.protobuf.Timestamp
-	48, // 47: monay.wallet.v1.SetReferenceRateRequest.effective_time:type_name -> google.protobuf.Timestamp
-	38, // 48: monay.wallet.v1.SetReferenceRateResponse.reference_rate:type_name -> monay.wallet.v1.ReferenceRate
-	48, // 49: monay.wallet.v1.AuditRecord.create_time:type_name -> google.protobuf.Timestamp
-	57, // 50: monay.wallet.v1.AuditRecord.token_use:type_name -> monay.wallet.v1.TokenUse
-	47, // 51: monay.wallet.v1.AuditRecord.facts:type_name -> monay.wallet.v1.AuditRecord.FactsEntry
-	48, // 52: monay.wallet.v1.ListAuditRequest.start_time:type_name -> google.protobuf.Timestamp
-	48, // 53: monay.wallet.v1.ListAuditRequest.end_time:type_name -> google.protobuf.Timestamp
-	41, // 54: monay.wallet.v1.ListAuditResponse.records:type_name -> monay.wallet.v1.AuditRecord
-	46, // 55: monay.wallet.v1.VerifyAuditResponse.faults:type_name -> monay.wallet.v1.AuditFault
-	4,  // 56: monay.wallet.v1.AuditFault.kind:type_name -> monay.wallet.v1.AuditFaultKind
-	5,  // 57: monay.wallet.v1.OperationsService.GetLedgerProof:input_type -> monay.wallet.v1.GetLedgerProofRequest
-	12, // 58: monay.wallet.v1.OperationsService.FreezeConsumer:input_type -> monay.wallet.v1.FreezeConsumerRequest
-	14, // 59: monay.wallet.v1.OperationsService.UnfreezeConsumer:input_type -> monay.wallet.v1.UnfreezeConsumerRequest
-	16, // 60: monay.wallet.v1.OperationsService.ListKycCases:input_type -> monay.wallet.v1.ListKycCasesRequest
-	18, // 61: monay.wallet.v1.OperationsService.DecideKyc:input_type -> monay.wallet.v1.DecideKycRequest
-	20, // 62: monay.wallet.v1.OperationsService.ErasePersonalData:input_type -> monay.wallet.v1.ErasePersonalDataRequest
-	22, // 63: monay.wallet.v1.OperationsService.ListUnsettled:input_type -> monay.wallet.v1.ListUnsettledRequest
-	26, // 64: monay.wallet.v1.OperationsService.RetrySettlement:input_type -> monay.wallet.v1.RetrySettlementRequest
-	28, // 65: monay.wallet.v1.OperationsService.PauseProvider:input_type -> monay.wallet.v1.PauseProviderRequest
-	30, // 66: monay.wallet.v1.OperationsService.ResumeProvider:input_type -> monay.wallet.v1.ResumeProviderRequest
-	34, // 67: monay.wallet.v1.OperationsService.ProposeAdjustment:input_type -> monay.wallet.v1.ProposeAdjustmentRequest
-	36, // 68: monay.wallet.v1.OperationsService.ApproveAdjustment:input_type -> monay.wallet.v1.ApproveAdjustmentRequest
-	39, // 69: monay.wallet.v1.OperationsService.SetReferenceRate:input_type -> monay.wallet.v1.SetReferenceRateRequest
-	42, // 70: monay.wallet.v1.OperationsService.ListAudit:input_type -> monay.wallet.v1.ListAuditRequest
-	44, // 71: monay.wallet.v1.OperationsService.VerifyAudit:input_type -> monay.wallet.v1.VerifyAuditRequest
-	6,  // 72: monay.wallet.v1.OperationsService.GetLedgerProof:output_type -> monay.wallet.v1.GetLedgerProofResponse
-	13, // 73: monay.wallet.v1.OperationsService.FreezeConsumer:output_type -> monay.wallet.v1.FreezeConsumerResponse
-	15, // 74: monay.wallet.v1.OperationsService.UnfreezeConsumer:output_type -> monay.wallet.v1.UnfreezeConsumerResponse
-	17, // 75: monay.wallet.v1.OperationsService.ListKycCases:output_type -> monay.wallet.v1.ListKycCasesResponse
-	19, // 76: monay.wallet.v1.OperationsService.DecideKyc:output_type -> monay.wallet.v1.DecideKycResponse
-	21, // 77: monay.wallet.v1.OperationsService.ErasePersonalData:output_type -> monay.wallet.v1.ErasePersonalDataResponse
-	23, // 78: monay.wallet.v1.OperationsService.ListUnsettled:output_type -> monay.wallet.v1.ListUnsettledResponse
-	27, // 79: monay.wallet.v1.OperationsService.RetrySettlement:output_type -> monay.wallet.v1.RetrySettlementResponse
-	29, // 80: monay.wallet.v1.OperationsService.PauseProvider:output_type -> monay.wallet.v1.PauseProviderResponse
-	31, // 81: monay.wallet.v1.OperationsService.ResumeProvider:output_type -> monay.wallet.v1.ResumeProviderResponse
-	35, // 82: monay.wallet.v1.OperationsService.ProposeAdjustment:output_type -> monay.wallet.v1.ProposeAdjustmentResponse
-	37, // 83: monay.wallet.v1.OperationsService.ApproveAdjustment:output_type -> monay.wallet.v1.ApproveAdjustmentResponse
-	40, // 84: monay.wallet.v1.OperationsService.SetReferenceRate:output_type -> monay.wallet.v1.SetReferenceRateResponse
-	43, // 85: monay.wallet.v1.OperationsService.ListAudit:output_type -> monay.wallet.v1.ListAuditResponse
-	45, // 86: monay.wallet.v1.OperationsService.VerifyAudit:output_type -> monay.wallet.v1.VerifyAuditResponse
-	72, // [72:87] is the sub-list for method output_type
-	57, // [57:72] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	54, // 27: monay.wallet.v1.SettlementAttempt.expire_time:type_name -> google.protobuf.Timestamp
+	54, // 28: monay.wallet.v1.SettlementAttempt.create_time:type_name -> google.protobuf.Timestamp
+	54, // 29: monay.wallet.v1.SettlementAttempt.submit_time:type_name -> google.protobuf.Timestamp
+	25, // 30: monay.wallet.v1.RetrySettlementResponse.item:type_name -> monay.wallet.v1.UnsettledItem
+	3,  // 31: monay.wallet.v1.ListBankTransfersRequest.states:type_name -> monay.wallet.v1.BankTransferState
+	31, // 32: monay.wallet.v1.ListBankTransfersResponse.bank_transfers:type_name -> monay.wallet.v1.BankTransfer
+	62, // 33: monay.wallet.v1.BankTransfer.direction:type_name -> monay.wallet.v1.Direction
+	3,  // 34: monay.wallet.v1.BankTransfer.state:type_name -> monay.wallet.v1.BankTransferState
+	56, // 35: monay.wallet.v1.BankTransfer.amount:type_name -> monay.wallet.v1.Money
+	56, // 36: monay.wallet.v1.BankTransfer.provider_fee:type_name -> monay.wallet.v1.Money
+	54, // 37: monay.wallet.v1.BankTransfer.create_time:type_name -> google.protobuf.Timestamp
+	54, // 38: monay.wallet.v1.BankTransfer.close_time:type_name -> google.protobuf.Timestamp
+	31, // 39: monay.wallet.v1.ResolvePayoutResponse.payout:type_name -> monay.wallet.v1.BankTransfer
+	63, // 40: monay.wallet.v1.PauseProviderResponse.status:type_name -> monay.wallet.v1.ProviderStatus
+	63, // 41: monay.wallet.v1.ResumeProviderResponse.status:type_name -> monay.wallet.v1.ProviderStatus
+	4,  // 42: monay.wallet.v1.Adjustment.state:type_name -> monay.wallet.v1.AdjustmentState
+	38, // 43: monay.wallet.v1.Adjustment.from:type_name -> monay.wallet.v1.Account
+	38, // 44: monay.wallet.v1.Adjustment.to:type_name -> monay.wallet.v1.Account
+	56, // 45: monay.wallet.v1.Adjustment.amount:type_name -> monay.wallet.v1.Money
+	54, // 46: monay.wallet.v1.Adjustment.create_time:type_name -> google.protobuf.Timestamp
+	54, // 47: monay.wallet.v1.Adjustment.expire_time:type_name -> google.protobuf.Timestamp
+	54, // 48: monay.wallet.v1.Adjustment.approve_time:type_name -> google.protobuf.Timestamp
+	38, // 49: monay.wallet.v1.ProposeAdjustmentRequest.from:type_name -> monay.wallet.v1.Account
+	38, // 50: monay.wallet.v1.ProposeAdjustmentRequest.to:type_name -> monay.wallet.v1.Account
+	56, // 51: monay.wallet.v1.ProposeAdjustmentRequest.amount:type_name -> monay.wallet.v1.Money
+	39, // 52: monay.wallet.v1.ProposeAdjustmentResponse.adjustment:type_name -> monay.wallet.v1.Adjustment
+	39, // 53: monay.wallet.v1.ApproveAdjustmentResponse.adjustment:type_name -> monay.wallet.v1.Adjustment
+	54, // 54: monay.wallet.v1.ReferenceRate.effective_time:type_name -> google.protobuf.Timestamp
+	54, // 55: monay.wallet.v1.ReferenceRate.create_time:type_name -> google.protobuf.Timestamp
+	54, // 56: monay.wallet.v1.SetReferenceRateRequest.effective_time:type_name -> google.protobuf.Timestamp
+	44, // 57: monay.wallet.v1.SetReferenceRateResponse.reference_rate:type_name -> monay.wallet.v1.ReferenceRate
+	54, // 58: monay.wallet.v1.AuditRecord.create_time:type_name -> google.protobuf.Timestamp
+	64, // 59: monay.wallet.v1.AuditRecord.token_use:type_name -> monay.wallet.v1.TokenUse
+	53, // 60: monay.wallet.v1.AuditRecord.facts:type_name -> monay.wallet.v1.AuditRecord.FactsEntry
+	54, // 61: monay.wallet.v1.ListAuditRequest.start_time:type_name -> google.protobuf.Timestamp
+	54, // 62: monay.wallet.v1.ListAuditRequest.end_time:type_name -> google.protobuf.Timestamp
+	47, // 63: monay.wallet.v1.ListAuditResponse.records:type_name -> monay.wallet.v1.AuditRecord
+	52, // 64: monay.wallet.v1.VerifyAuditResponse.faults:type_name -> monay.wallet.v1.AuditFault
+	5,  // 65: monay.wallet.v1.AuditFault.kind:type_name -> monay.wallet.v1.AuditFaultKind
+	6,  // 66: monay.wallet.v1.OperationsService.GetLedgerProof:input_type -> monay.wallet.v1.GetLedgerProofRequest
+	13, // 67: monay.wallet.v1.OperationsService.FreezeConsumer:input_type -> monay.wallet.v1.FreezeConsumerRequest
+	15, // 68: monay.wallet.v1.OperationsService.UnfreezeConsumer:input_type -> monay.wallet.v1.UnfreezeConsumerRequest
+	17, // 69: monay.wallet.v1.OperationsService.ListKycCases:input_type -> monay.wallet.v1.ListKycCasesRequest
+	19, // 70: monay.wallet.v1.OperationsService.DecideKyc:input_type -> monay.wallet.v1.DecideKycRequest
+	21, // 71: monay.wallet.v1.OperationsService.ErasePersonalData:input_type -> monay.wallet.v1.ErasePersonalDataRequest
+	23, // 72: monay.wallet.v1.OperationsService.ListUnsettled:input_type -> monay.wallet.v1.ListUnsettledRequest
+	27, // 73: monay.wallet.v1.OperationsService.RetrySettlement:input_type -> monay.wallet.v1.RetrySettlementRequest
+	29, // 74: monay.wallet.v1.OperationsService.ListBankTransfers:input_type -> monay.wallet.v1.ListBankTransfersRequest
+	32, // 75: monay.wallet.v1.OperationsService.ResolvePayout:input_type -> monay.wallet.v1.ResolvePayoutRequest
+	34, // 76: monay.wallet.v1.OperationsService.PauseProvider:input_type -> monay.wallet.v1.PauseProviderRequest
+	36, // 77: monay.wallet.v1.OperationsService.ResumeProvider:input_type -> monay.wallet.v1.ResumeProviderRequest
+	40, // 78: monay.wallet.v1.OperationsService.ProposeAdjustment:input_type -> monay.wallet.v1.ProposeAdjustmentRequest
+	42, // 79: monay.wallet.v1.OperationsService.ApproveAdjustment:input_type -> monay.wallet.v1.ApproveAdjustmentRequest
+	45, // 80: monay.wallet.v1.OperationsService.SetReferenceRate:input_type -> monay.wallet.v1.SetReferenceRateRequest
+	48, // 81: monay.wallet.v1.OperationsService.ListAudit:input_type -> monay.wallet.v1.ListAuditRequest
+	50, // 82: monay.wallet.v1.OperationsService.VerifyAudit:input_type -> monay.wallet.v1.VerifyAuditRequest
+	7,  // 83: monay.wallet.v1.OperationsService.GetLedgerProof:output_type -> monay.wallet.v1.GetLedgerProofResponse
+	14, // 84: monay.wallet.v1.OperationsService.FreezeConsumer:output_type -> monay.wallet.v1.FreezeConsumerResponse
+	16, // 85: monay.wallet.v1.OperationsService.UnfreezeConsumer:output_type -> monay.wallet.v1.UnfreezeConsumerResponse
+	18, // 86: monay.wallet.v1.OperationsService.ListKycCases:output_type -> monay.wallet.v1.ListKycCasesResponse
+	20, // 87: monay.wallet.v1.OperationsService.DecideKyc:output_type -> monay.wallet.v1.DecideKycResponse
+	22, // 88: monay.wallet.v1.OperationsService.ErasePersonalData:output_type -> monay.wallet.v1.ErasePersonalDataResponse
+	24, // 89: monay.wallet.v1.OperationsService.ListUnsettled:output_type -> monay.wallet.v1.ListUnsettledResponse
+	28, // 90: monay.wallet.v1.OperationsService.RetrySettlement:output_type -> monay.wallet.v1.RetrySettlementResponse
+	30, // 91: monay.wallet.v1.OperationsService.ListBankTransfers:output_type -> monay.wallet.v1.ListBankTransfersResponse
+	33, // 92: monay.wallet.v1.OperationsService.ResolvePayout:output_type -> monay.wallet.v1.ResolvePayoutResponse
+	35, // 93: monay.wallet.v1.OperationsService.PauseProvider:output_type -> monay.wallet.v1.PauseProviderResponse
+	37, // 94: monay.wallet.v1.OperationsService.ResumeProvider:output_type -> monay.wallet.v1.ResumeProviderResponse
+	41, // 95: monay.wallet.v1.OperationsService.ProposeAdjustment:output_type -> monay.wallet.v1.ProposeAdjustmentResponse
+	43, // 96: monay.wallet.v1.OperationsService.ApproveAdjustment:output_type -> monay.wallet.v1.ApproveAdjustmentResponse
+	46, // 97: monay.wallet.v1.OperationsService.SetReferenceRate:output_type -> monay.wallet.v1.SetReferenceRateResponse
+	49, // 98: monay.wallet.v1.OperationsService.ListAudit:output_type -> monay.wallet.v1.ListAuditResponse
+	51, // 99: monay.wallet.v1.OperationsService.VerifyAudit:output_type -> monay.wallet.v1.VerifyAuditResponse
+	83, // [83:100] is the sub-list for method output_type
+	66, // [66:83] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_monay_wallet_v1_operations_service_proto_init() }
@@ -3603,7 +4121,7 @@ func file_monay_wallet_v1_operations_service_proto_init() {
 	file_monay_wallet_v1_money_proto_init()
 	file_monay_wallet_v1_provider_proto_init()
 	file_monay_wallet_v1_transaction_proto_init()
-	file_monay_wallet_v1_operations_service_proto_msgTypes[27].OneofWrappers = []any{
+	file_monay_wallet_v1_operations_service_proto_msgTypes[32].OneofWrappers = []any{
 		(*Account_ConsumerId)(nil),
 		(*Account_System)(nil),
 	}
@@ -3612,8 +4130,8 @@ func file_monay_wallet_v1_operations_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_monay_wallet_v1_operations_service_proto_rawDesc), len(file_monay_wallet_v1_operations_service_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   43,
+			NumEnums:      6,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,8 @@ const (
 	OperationsService_ErasePersonalData_FullMethodName = "/monay.wallet.v1.OperationsService/ErasePersonalData"
 	OperationsService_ListUnsettled_FullMethodName     = "/monay.wallet.v1.OperationsService/ListUnsettled"
 	OperationsService_RetrySettlement_FullMethodName   = "/monay.wallet.v1.OperationsService/RetrySettlement"
+	OperationsService_ListBankTransfers_FullMethodName = "/monay.wallet.v1.OperationsService/ListBankTransfers"
+	OperationsService_ResolvePayout_FullMethodName     = "/monay.wallet.v1.OperationsService/ResolvePayout"
 	OperationsService_PauseProvider_FullMethodName     = "/monay.wallet.v1.OperationsService/PauseProvider"
 	OperationsService_ResumeProvider_FullMethodName    = "/monay.wallet.v1.OperationsService/ResumeProvider"
 	OperationsService_ProposeAdjustment_FullMethodName = "/monay.wallet.v1.OperationsService/ProposeAdjustment"
@@ -106,6 +108,21 @@ type OperationsServiceClient interface {
 	//
 	// Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
 	RetrySettlement(ctx context.Context, in *RetrySettlementRequest, opts ...grpc.CallOption) (*RetrySettlementResponse, error)
+	// Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+	//
+	// Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
+	// moves it to whoever it belongs to.
+	//
+	// Errors: PAGE_TOKEN_INVALID.
+	ListBankTransfers(ctx context.Context, in *ListBankTransfersRequest, opts ...grpc.CallOption) (*ListBankTransfersResponse, error)
+	// Says what became of a payout whose outcome nobody could learn for a day, after a person has looked at the provider.
+	//
+	// Either it was made, under the provider's id for it, and goes on from there; or it was not, and the hold is released
+	// within seconds. A payout that is said not to have been made and was is paid twice, so look carefully. Idempotent by
+	// nature.
+	//
+	// Errors: PAYOUT_NOT_FOUND, PAYOUT_NOT_RESOLVABLE.
+	ResolvePayout(ctx context.Context, in *ResolvePayoutRequest, opts ...grpc.CallOption) (*ResolvePayoutResponse, error)
 	// Takes a provider out of routing and stops new attempts there. What is out already is watched to its end.
 	//
 	// Idempotent by nature.
@@ -229,6 +246,26 @@ func (c *operationsServiceClient) RetrySettlement(ctx context.Context, in *Retry
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RetrySettlementResponse)
 	err := c.cc.Invoke(ctx, OperationsService_RetrySettlement_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operationsServiceClient) ListBankTransfers(ctx context.Context, in *ListBankTransfersRequest, opts ...grpc.CallOption) (*ListBankTransfersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBankTransfersResponse)
+	err := c.cc.Invoke(ctx, OperationsService_ListBankTransfers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operationsServiceClient) ResolvePayout(ctx context.Context, in *ResolvePayoutRequest, opts ...grpc.CallOption) (*ResolvePayoutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolvePayoutResponse)
+	err := c.cc.Invoke(ctx, OperationsService_ResolvePayout_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -366,6 +403,21 @@ type OperationsServiceServer interface {
 	//
 	// Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
 	RetrySettlement(context.Context, *RetrySettlementRequest) (*RetrySettlementResponse, error)
+	// Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+	//
+	// Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
+	// moves it to whoever it belongs to.
+	//
+	// Errors: PAGE_TOKEN_INVALID.
+	ListBankTransfers(context.Context, *ListBankTransfersRequest) (*ListBankTransfersResponse, error)
+	// Says what became of a payout whose outcome nobody could learn for a day, after a person has looked at the provider.
+	//
+	// Either it was made, under the provider's id for it, and goes on from there; or it was not, and the hold is released
+	// within seconds. A payout that is said not to have been made and was is paid twice, so look carefully. Idempotent by
+	// nature.
+	//
+	// Errors: PAYOUT_NOT_FOUND, PAYOUT_NOT_RESOLVABLE.
+	ResolvePayout(context.Context, *ResolvePayoutRequest) (*ResolvePayoutResponse, error)
 	// Takes a provider out of routing and stops new attempts there. What is out already is watched to its end.
 	//
 	// Idempotent by nature.
@@ -438,6 +490,12 @@ func (UnimplementedOperationsServiceServer) ListUnsettled(context.Context, *List
 }
 func (UnimplementedOperationsServiceServer) RetrySettlement(context.Context, *RetrySettlementRequest) (*RetrySettlementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetrySettlement not implemented")
+}
+func (UnimplementedOperationsServiceServer) ListBankTransfers(context.Context, *ListBankTransfersRequest) (*ListBankTransfersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBankTransfers not implemented")
+}
+func (UnimplementedOperationsServiceServer) ResolvePayout(context.Context, *ResolvePayoutRequest) (*ResolvePayoutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolvePayout not implemented")
 }
 func (UnimplementedOperationsServiceServer) PauseProvider(context.Context, *PauseProviderRequest) (*PauseProviderResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PauseProvider not implemented")
@@ -625,6 +683,42 @@ func _OperationsService_RetrySettlement_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperationsService_ListBankTransfers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBankTransfersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServiceServer).ListBankTransfers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperationsService_ListBankTransfers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServiceServer).ListBankTransfers(ctx, req.(*ListBankTransfersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperationsService_ResolvePayout_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolvePayoutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperationsServiceServer).ResolvePayout(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperationsService_ResolvePayout_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperationsServiceServer).ResolvePayout(ctx, req.(*ResolvePayoutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OperationsService_PauseProvider_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PauseProviderRequest)
 	if err := dec(in); err != nil {
@@ -789,6 +883,14 @@ var OperationsService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetrySettlement",
 			Handler:    _OperationsService_RetrySettlement_Handler,
+		},
+		{
+			MethodName: "ListBankTransfers",
+			Handler:    _OperationsService_ListBankTransfers_Handler,
+		},
+		{
+			MethodName: "ResolvePayout",
+			Handler:    _OperationsService_ResolvePayout_Handler,
 		},
 		{
 			MethodName: "PauseProvider",

@@ -238,7 +238,8 @@ const (
 	SettlementState_SETTLEMENT_STATE_INDETERMINATE SettlementState = 8
 	// Will not settle, because an operator's adjustment took its place.
 	SettlementState_SETTLEMENT_STATE_CANCELLED SettlementState = 9
-	// There is nothing to settle: the money came in on the rail where it stays.
+	// There is nothing to settle: the money came in on the rail where it stays, or goes to a bank, about which the
+	// transaction's own state tells.
 	SettlementState_SETTLEMENT_STATE_NOT_NEEDED SettlementState = 10
 )
 

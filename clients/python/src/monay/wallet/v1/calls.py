@@ -483,6 +483,8 @@ DECIDE_KYC = Rpc("/monay.wallet.v1.OperationsService/DecideKyc", operations_serv
 ERASE_PERSONAL_DATA = Rpc("/monay.wallet.v1.OperationsService/ErasePersonalData", operations_service_pb2.ErasePersonalDataRequest, operations_service_pb2.ErasePersonalDataResponse, repeatable=True)
 LIST_UNSETTLED = Rpc("/monay.wallet.v1.OperationsService/ListUnsettled", operations_service_pb2.ListUnsettledRequest, operations_service_pb2.ListUnsettledResponse, repeatable=True)
 RETRY_SETTLEMENT = Rpc("/monay.wallet.v1.OperationsService/RetrySettlement", operations_service_pb2.RetrySettlementRequest, operations_service_pb2.RetrySettlementResponse, repeatable=True)
+LIST_BANK_TRANSFERS = Rpc("/monay.wallet.v1.OperationsService/ListBankTransfers", operations_service_pb2.ListBankTransfersRequest, operations_service_pb2.ListBankTransfersResponse, repeatable=True)
+RESOLVE_PAYOUT = Rpc("/monay.wallet.v1.OperationsService/ResolvePayout", operations_service_pb2.ResolvePayoutRequest, operations_service_pb2.ResolvePayoutResponse, repeatable=True)
 PAUSE_PROVIDER = Rpc("/monay.wallet.v1.OperationsService/PauseProvider", operations_service_pb2.PauseProviderRequest, operations_service_pb2.PauseProviderResponse, repeatable=True)
 RESUME_PROVIDER = Rpc("/monay.wallet.v1.OperationsService/ResumeProvider", operations_service_pb2.ResumeProviderRequest, operations_service_pb2.ResumeProviderResponse, repeatable=True)
 PROPOSE_ADJUSTMENT = Rpc("/monay.wallet.v1.OperationsService/ProposeAdjustment", operations_service_pb2.ProposeAdjustmentRequest, operations_service_pb2.ProposeAdjustmentResponse, repeatable=True)
@@ -620,6 +622,45 @@ class OperationsCalls:
         Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
         """
         return await self._caller.unary(RETRY_SETTLEMENT, request, timeout)
+
+    async def list_bank_transfers(
+        self, request: operations_service_pb2.ListBankTransfersRequest, *, timeout: float | None = None
+    ) -> operations_service_pb2.ListBankTransfersResponse:
+        """Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+
+        Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
+        moves it to whoever it belongs to.
+
+        Errors: PAGE_TOKEN_INVALID.
+        """
+        return await self._caller.unary(LIST_BANK_TRANSFERS, request, timeout)
+
+    async def iterate_bank_transfers(
+        self, request: operations_service_pb2.ListBankTransfersRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[operations_service_pb2.BankTransfer]:
+        """Each of what list_bank_transfers lists, page after page. `timeout` is each page's."""
+        page_request = operations_service_pb2.ListBankTransfersRequest()
+        page_request.CopyFrom(request)
+        while True:
+            page = await self.list_bank_transfers(page_request, timeout=timeout)
+            for item in page.bank_transfers:
+                yield item
+            if not page.next_page_token:
+                return
+            page_request.page_token = page.next_page_token
+
+    async def resolve_payout(
+        self, request: operations_service_pb2.ResolvePayoutRequest, *, timeout: float | None = None
+    ) -> operations_service_pb2.ResolvePayoutResponse:
+        """Says what became of a payout whose outcome nobody could learn for a day, after a person has looked at the provider.
+
+        Either it was made, under the provider's id for it, and goes on from there; or it was not, and the hold is released
+        within seconds. A payout that is said not to have been made and was is paid twice, so look carefully. Idempotent by
+        nature.
+
+        Errors: PAYOUT_NOT_FOUND, PAYOUT_NOT_RESOLVABLE.
+        """
+        return await self._caller.unary(RESOLVE_PAYOUT, request, timeout)
 
     async def pause_provider(
         self, request: operations_service_pb2.PauseProviderRequest, *, timeout: float | None = None

@@ -184,6 +184,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SETTLEMENT_NOT_RETRYABLE: _ErrorReason.ValueType  # 111
     """The item is done, or an earlier attempt of it is not proven dead. Trying again could pay twice."""
+    ERROR_REASON_PAYOUT_NOT_FOUND: _ErrorReason.ValueType  # 118
+    """There is no such payout."""
+    ERROR_REASON_PAYOUT_NOT_RESOLVABLE: _ErrorReason.ValueType  # 119
+    """Its outcome is known, or has not been unknown for long enough to be a person's to decide."""
     ERROR_REASON_PROVIDER_NOT_FOUND: _ErrorReason.ValueType  # 112
     """This deployment has no such provider."""
     ERROR_REASON_ADJUSTMENT_NOT_FOUND: _ErrorReason.ValueType  # 113
@@ -381,6 +385,10 @@ There is no such settlement item.
 """
 ERROR_REASON_SETTLEMENT_NOT_RETRYABLE: ErrorReason.ValueType  # 111
 """The item is done, or an earlier attempt of it is not proven dead. Trying again could pay twice."""
+ERROR_REASON_PAYOUT_NOT_FOUND: ErrorReason.ValueType  # 118
+"""There is no such payout."""
+ERROR_REASON_PAYOUT_NOT_RESOLVABLE: ErrorReason.ValueType  # 119
+"""Its outcome is known, or has not been unknown for long enough to be a person's to decide."""
 ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason.ValueType  # 112
 """This deployment has no such provider."""
 ERROR_REASON_ADJUSTMENT_NOT_FOUND: ErrorReason.ValueType  # 113

@@ -116,6 +116,44 @@ ATTEMPT_STATE_FAILED: AttemptState.ValueType  # 5
 """In a final block, with a failure: its fee was paid and nothing moved."""
 Global___AttemptState: _TypeAlias = AttemptState  # noqa: Y015
 
+class _BankTransferState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BankTransferStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BankTransferState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BANK_TRANSFER_STATE_UNSPECIFIED: _BankTransferState.ValueType  # 0
+    BANK_TRANSFER_STATE_PENDING: _BankTransferState.ValueType  # 1
+    """Under way."""
+    BANK_TRANSFER_STATE_UNKNOWN: _BankTransferState.ValueType  # 2
+    """A payout was ordered, and nothing is known of it yet. It is looked for, and never ordered under another key."""
+    BANK_TRANSFER_STATE_COMPLETED: _BankTransferState.ValueType  # 3
+    """Credited, or paid."""
+    BANK_TRANSFER_STATE_FAILED: _BankTransferState.ValueType  # 4
+    """Nothing came, or nothing was paid and the hold is released."""
+    BANK_TRANSFER_STATE_RETURNED: _BankTransferState.ValueType  # 5
+    """Paid, and sent back by the bank later. The consumer has it again."""
+    BANK_TRANSFER_STATE_SUSPENDED: _BankTransferState.ValueType  # 6
+    """It came, and nobody can tell whose it is."""
+
+class BankTransferState(_BankTransferState, metaclass=_BankTransferStateEnumTypeWrapper):
+    """Where money from or to a bank stands."""
+
+BANK_TRANSFER_STATE_UNSPECIFIED: BankTransferState.ValueType  # 0
+BANK_TRANSFER_STATE_PENDING: BankTransferState.ValueType  # 1
+"""Under way."""
+BANK_TRANSFER_STATE_UNKNOWN: BankTransferState.ValueType  # 2
+"""A payout was ordered, and nothing is known of it yet. It is looked for, and never ordered under another key."""
+BANK_TRANSFER_STATE_COMPLETED: BankTransferState.ValueType  # 3
+"""Credited, or paid."""
+BANK_TRANSFER_STATE_FAILED: BankTransferState.ValueType  # 4
+"""Nothing came, or nothing was paid and the hold is released."""
+BANK_TRANSFER_STATE_RETURNED: BankTransferState.ValueType  # 5
+"""Paid, and sent back by the bank later. The consumer has it again."""
+BANK_TRANSFER_STATE_SUSPENDED: BankTransferState.ValueType  # 6
+"""It came, and nobody can tell whose it is."""
+Global___BankTransferState: _TypeAlias = BankTransferState  # noqa: Y015
+
 class _AdjustmentState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -829,6 +867,184 @@ class RetrySettlementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetrySettlementResponse: _TypeAlias = RetrySettlementResponse  # noqa: Y015
+
+@_typing.final
+class ListBankTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    NEEDS_OPERATOR_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """0 means 50. More than 500 is taken as 500."""
+    page_token: _builtins.str
+    needs_operator: _builtins.bool
+    """Only those that a person has to look at."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___BankTransferState.ValueType]:
+        """Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        states: _abc.Iterable[Global___BankTransferState.ValueType] | None = ...,
+        needs_operator: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needs_operator", b"needs_operator", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBankTransfersRequest: _TypeAlias = ListBankTransfersRequest  # noqa: Y015
+
+@_typing.final
+class ListBankTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANK_TRANSFERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def bank_transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankTransfer]: ...
+    def __init__(
+        self,
+        *,
+        bank_transfers: _abc.Iterable[Global___BankTransfer] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank_transfers", b"bank_transfers", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBankTransfersResponse: _TypeAlias = ListBankTransfersResponse  # noqa: Y015
+
+@_typing.final
+class BankTransfer(_message.Message):
+    """A wire that came, or a payout that went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FEE_FIELD_NUMBER: _builtins.int
+    PROVIDER_REFERENCE_FIELD_NUMBER: _builtins.int
+    TRACKING_REFERENCE_FIELD_NUMBER: _builtins.int
+    CONSUMER_ID_FIELD_NUMBER: _builtins.int
+    BANK_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NEEDS_OPERATOR_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    direction: _transaction_pb2.Direction.ValueType
+    """In or out, seen from the wallet system."""
+    state: Global___BankTransferState.ValueType
+    provider_reference: _builtins.str
+    tracking_reference: _builtins.str
+    """What a wire said whose it is."""
+    consumer_id: _builtins.str
+    """Empty if nobody knows."""
+    bank_account_id: _builtins.str
+    transaction_id: _builtins.str
+    """The deposit or withdrawal."""
+    reason: _builtins.str
+    """Why it failed, was suspended or returned, or what it waits for."""
+    needs_operator: _builtins.bool
+    """It does not go on without a person."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What the bank sent, or was to be paid."""
+
+    @_builtins.property
+    def provider_fee(self) -> _money_pb2.Money:
+        """What the provider took: of a wire from its amount, of a payout and its return from the operator."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        direction: _transaction_pb2.Direction.ValueType = ...,
+        state: Global___BankTransferState.ValueType = ...,
+        amount: _money_pb2.Money | None = ...,
+        provider_fee: _money_pb2.Money | None = ...,
+        provider_reference: _builtins.str = ...,
+        tracking_reference: _builtins.str = ...,
+        consumer_id: _builtins.str = ...,
+        bank_account_id: _builtins.str = ...,
+        transaction_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        needs_operator: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "close_time", b"close_time", "create_time", b"create_time", "provider_fee", b"provider_fee"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "bank_account_id", b"bank_account_id", "close_time", b"close_time", "consumer_id", b"consumer_id", "create_time", b"create_time", "direction", b"direction", "id", b"id", "needs_operator", b"needs_operator", "provider_fee", b"provider_fee", "provider_reference", b"provider_reference", "reason", b"reason", "state", b"state", "tracking_reference", b"tracking_reference", "transaction_id", b"transaction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankTransfer: _TypeAlias = BankTransfer  # noqa: Y015
+
+@_typing.final
+class ResolvePayoutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYOUT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    payout_id: _builtins.str
+    provider_reference: _builtins.str
+    """The provider's id for it. Empty: the provider has no such payout."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        payout_id: _builtins.str = ...,
+        provider_reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payout_id", b"payout_id", "provider_reference", b"provider_reference", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolvePayoutRequest: _TypeAlias = ResolvePayoutRequest  # noqa: Y015
+
+@_typing.final
+class ResolvePayoutResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payout(self) -> Global___BankTransfer: ...
+    def __init__(
+        self,
+        *,
+        payout: Global___BankTransfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payout", b"payout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payout", b"payout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolvePayoutResponse: _TypeAlias = ResolvePayoutResponse  # noqa: Y015
 
 @_typing.final
 class PauseProviderRequest(_message.Message):

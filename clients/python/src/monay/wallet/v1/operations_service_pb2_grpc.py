@@ -76,6 +76,16 @@ class OperationsServiceStub:
                 request_serializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.RetrySettlementRequest.SerializeToString,
                 response_deserializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.RetrySettlementResponse.FromString,
                 _registered_method=True)
+        self.ListBankTransfers = channel.unary_unary(
+                '/monay.wallet.v1.OperationsService/ListBankTransfers',
+                request_serializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ListBankTransfersRequest.SerializeToString,
+                response_deserializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ListBankTransfersResponse.FromString,
+                _registered_method=True)
+        self.ResolvePayout = channel.unary_unary(
+                '/monay.wallet.v1.OperationsService/ResolvePayout',
+                request_serializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ResolvePayoutRequest.SerializeToString,
+                response_deserializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ResolvePayoutResponse.FromString,
+                _registered_method=True)
         self.PauseProvider = channel.unary_unary(
                 '/monay.wallet.v1.OperationsService/PauseProvider',
                 request_serializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.PauseProviderRequest.SerializeToString,
@@ -217,6 +227,31 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBankTransfers(self, request, context):
+        """Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+
+        Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
+        moves it to whoever it belongs to.
+
+        Errors: PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolvePayout(self, request, context):
+        """Says what became of a payout whose outcome nobody could learn for a day, after a person has looked at the provider.
+
+        Either it was made, under the provider's id for it, and goes on from there; or it was not, and the hold is released
+        within seconds. A payout that is said not to have been made and was is paid twice, so look carefully. Idempotent by
+        nature.
+
+        Errors: PAYOUT_NOT_FOUND, PAYOUT_NOT_RESOLVABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PauseProvider(self, request, context):
         """Takes a provider out of routing and stops new attempts there. What is out already is watched to its end.
 
@@ -337,6 +372,16 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.RetrySettlement,
                     request_deserializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.RetrySettlementRequest.FromString,
                     response_serializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.RetrySettlementResponse.SerializeToString,
+            ),
+            'ListBankTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBankTransfers,
+                    request_deserializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ListBankTransfersRequest.FromString,
+                    response_serializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ListBankTransfersResponse.SerializeToString,
+            ),
+            'ResolvePayout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolvePayout,
+                    request_deserializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ResolvePayoutRequest.FromString,
+                    response_serializer=monay_dot_wallet_dot_v1_dot_operations__service__pb2.ResolvePayoutResponse.SerializeToString,
             ),
             'PauseProvider': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseProvider,
@@ -592,6 +637,60 @@ class OperationsService:
             '/monay.wallet.v1.OperationsService/RetrySettlement',
             monay_dot_wallet_dot_v1_dot_operations__service__pb2.RetrySettlementRequest.SerializeToString,
             monay_dot_wallet_dot_v1_dot_operations__service__pb2.RetrySettlementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBankTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/monay.wallet.v1.OperationsService/ListBankTransfers',
+            monay_dot_wallet_dot_v1_dot_operations__service__pb2.ListBankTransfersRequest.SerializeToString,
+            monay_dot_wallet_dot_v1_dot_operations__service__pb2.ListBankTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolvePayout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/monay.wallet.v1.OperationsService/ResolvePayout',
+            monay_dot_wallet_dot_v1_dot_operations__service__pb2.ResolvePayoutRequest.SerializeToString,
+            monay_dot_wallet_dot_v1_dot_operations__service__pb2.ResolvePayoutResponse.FromString,
             options,
             channel_credentials,
             insecure,

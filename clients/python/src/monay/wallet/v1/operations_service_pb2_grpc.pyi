@@ -93,6 +93,23 @@ class OperationsServiceStub:
 
     Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
     """
+    ListBankTransfers: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListBankTransfersRequest, _operations_service_pb2.ListBankTransfersResponse]
+    """Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+
+    Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
+    moves it to whoever it belongs to.
+
+    Errors: PAGE_TOKEN_INVALID.
+    """
+    ResolvePayout: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ResolvePayoutRequest, _operations_service_pb2.ResolvePayoutResponse]
+    """Says what became of a payout whose outcome nobody could learn for a day, after a person has looked at the provider.
+
+    Either it was made, under the provider's id for it, and goes on from there; or it was not, and the hold is released
+    within seconds. A payout that is said not to have been made and was is paid twice, so look carefully. Idempotent by
+    nature.
+
+    Errors: PAYOUT_NOT_FOUND, PAYOUT_NOT_RESOLVABLE.
+    """
     PauseProvider: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.PauseProviderRequest, _operations_service_pb2.PauseProviderResponse]
     """Takes a provider out of routing and stops new attempts there. What is out already is watched to its end.
 
@@ -262,6 +279,35 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         an item that waits already is answered as it is.
 
         Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBankTransfers(
+        self,
+        request: _operations_service_pb2.ListBankTransfersRequest,
+        context: _aio.ServicerContext[_operations_service_pb2.ListBankTransfersRequest, _abc.Awaitable[_operations_service_pb2.ListBankTransfersResponse]],
+    ) -> _abc.Awaitable[_operations_service_pb2.ListBankTransfersResponse]:
+        """Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+
+        Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
+        moves it to whoever it belongs to.
+
+        Errors: PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolvePayout(
+        self,
+        request: _operations_service_pb2.ResolvePayoutRequest,
+        context: _aio.ServicerContext[_operations_service_pb2.ResolvePayoutRequest, _abc.Awaitable[_operations_service_pb2.ResolvePayoutResponse]],
+    ) -> _abc.Awaitable[_operations_service_pb2.ResolvePayoutResponse]:
+        """Says what became of a payout whose outcome nobody could learn for a day, after a person has looked at the provider.
+
+        Either it was made, under the provider's id for it, and goes on from there; or it was not, and the hold is released
+        within seconds. A payout that is said not to have been made and was is paid twice, so look carefully. Idempotent by
+        nature.
+
+        Errors: PAYOUT_NOT_FOUND, PAYOUT_NOT_RESOLVABLE.
         """
 
     @_abc_1.abstractmethod

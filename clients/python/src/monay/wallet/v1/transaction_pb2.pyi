@@ -146,7 +146,9 @@ class _SettlementStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Settl
     SETTLEMENT_STATE_CANCELLED: _SettlementState.ValueType  # 9
     """Will not settle, because an operator's adjustment took its place."""
     SETTLEMENT_STATE_NOT_NEEDED: _SettlementState.ValueType  # 10
-    """There is nothing to settle: the money came in on the rail where it stays."""
+    """There is nothing to settle: the money came in on the rail where it stays, or goes to a bank, about which the
+    transaction's own state tells.
+    """
 
 class SettlementState(_SettlementState, metaclass=_SettlementStateEnumTypeWrapper):
     """What has been observed of a settlement. Each name says what is known, never what is hoped."""
@@ -173,7 +175,9 @@ SETTLEMENT_STATE_INDETERMINATE: SettlementState.ValueType  # 8
 SETTLEMENT_STATE_CANCELLED: SettlementState.ValueType  # 9
 """Will not settle, because an operator's adjustment took its place."""
 SETTLEMENT_STATE_NOT_NEEDED: SettlementState.ValueType  # 10
-"""There is nothing to settle: the money came in on the rail where it stays."""
+"""There is nothing to settle: the money came in on the rail where it stays, or goes to a bank, about which the
+transaction's own state tells.
+"""
 Global___SettlementState: _TypeAlias = SettlementState  # noqa: Y015
 
 class _StatementFormat:
