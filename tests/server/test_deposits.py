@@ -115,12 +115,12 @@ async def test_validate_only_answers_the_same_and_keeps_nothing(town: Town, ann:
 
 
 async def test_a_bank_is_not_promised_before_there_is_one(town: Town, ann: Person) -> None:
-    """Without a provider there is no route; with one that has left no bank details, they cannot be told."""
+    """Without a provider there is no route; with one, an account has to be linked that a wire can be known by."""
     request = deposit(5 * DOLLAR, source=transfer_pb2.DEPOSIT_SOURCE_BANK)
     assert (await refused(town.wallet.consumers.Deposit(request, metadata=ann.token))).reason == "NO_ROUTE"
     await set_health(town, "circle")
     refusal = await refused(town.wallet.consumers.Deposit(request, metadata=ann.token))
-    assert (refusal.reason, refusal.metadata) == ("PROVIDER_UNAVAILABLE", {"provider": "circle"})
+    assert refusal.reason == "BANK_ACCOUNT_NOT_FOUND"
     pyusd = deposit(asset="PYUSD", source=transfer_pb2.DEPOSIT_SOURCE_BANK)
     refusal = await refused(town.wallet.consumers.Deposit(pyusd, metadata=ann.token))
     assert (refusal.reason, refusal.metadata) == ("ASSET_UNSUPPORTED", {"asset": "PYUSD"})

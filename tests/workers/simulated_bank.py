@@ -178,17 +178,22 @@ class SimulatedBank:
     def _pay(self, order: PayoutOrder) -> str:
         """Once for each key."""
         if order.key not in self.orders:
-            reference = self.orders[order.key] = f"payout-{len(self.paid) + 1}"
-            self.paid[reference] = Payout(
-                reference=reference,
-                state=OrderState.PENDING,
-                amount=order.amount,
-                fee=NOTHING,
-                bank_reference=order.bank_reference,
-                created_at=self.clock.now(),
-            )
-            self.standing -= order.amount.micros
+            self.orders[order.key] = self.pay_by_hand(order.bank_reference, order.amount)
         return self.orders[order.key]
+
+    def pay_by_hand(self, bank_reference: str, amount: Money) -> str:
+        """A payout that nobody ordered from here."""
+        reference = f"payout-{len(self.paid) + 1}"
+        self.paid[reference] = Payout(
+            reference=reference,
+            state=OrderState.PENDING,
+            amount=amount,
+            fee=NOTHING,
+            bank_reference=bank_reference,
+            created_at=self.clock.now(),
+        )
+        self.standing -= amount.micros
+        return reference
 
     async def payout(self, reference: str) -> Payout | None:
         self._reach()
