@@ -50,7 +50,7 @@ class BankAccounts:
 
     def fingerprint(self, details: BankDetails) -> str:
         """The details, fit to be compared for ever: keyed, or a number could be guessed from all there are."""
-        return self._ring.blind_index("bank_account", json.dumps(asdict(details), sort_keys=True)).hex()
+        return self._ring.fingerprint("bank_account", json.dumps(asdict(details), sort_keys=True)).hex()
 
     async def linked_by(self, tx: Tx, consumer_id: UUID, request_key: UUID) -> BankAccount:
         """The account that the request with that key linked."""

@@ -6,7 +6,7 @@ by email or phone passes the normalised text and gets an id, found by its blind 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -86,18 +86,27 @@ class Directory:
         consumer_id = ConsumerId(address.holder_id)
         values = {
             "id": consumer_id,
-            "email_index": self.email_index(contact.email),
-            "phone_index": self.phone_index(contact.phone),
+            **indexes_of(self._ring, email=contact.email, phone=contact.phone),
             "onboard_key": onboarding and onboarding.key,
             "onboard_hash": onboarding and onboarding.body_hash,
             "created_at": now,
             **self._sealed(consumer_id, contact),
         }
+        await self._require_free(tx, contact)
         added = upsert(consumers).values(values).on_conflict_do_nothing().returning(_c.id)
         if (await tx.execute(added)).first() is None:
             raise await self._obstacle(tx, values)
         await _add_wallet(tx, address, now)
         return Consumer(consumer_id, contact, "", 1, False, address.address, now)
+
+    async def _require_free(self, tx: Tx, contact: Contact) -> None:
+        """While index keys are replaced, the unique columns alone do not see what stands under an older key."""
+        emails = self._ring.blind_indexes("email", _as_indexed(contact.email))
+        phones = self._ring.blind_indexes("phone", contact.phone)
+        if len(emails) > 1 and await _find(tx, _c.email_index.in_(emails[1:])) is not None:
+            raise EmailTaken()
+        if len(phones) > 1 and await _find(tx, _c.phone_index.in_(phones[1:])) is not None:
+            raise PhoneTaken()
 
     async def onboarded_by(self, tx: Tx, key: UUID) -> tuple[Consumer, bytes] | None:
         """Who was made by the request with that key, and the hash of what it said."""
@@ -110,15 +119,17 @@ class Directory:
 
     async def find_by_emails(self, tx: Tx, emails: Collection[str]) -> dict[str, ConsumerId]:
         """Whose these are, of those that are anybody's."""
-        return await _find_all(tx, _c.email_index, {email: self.email_index(email) for email in emails})
+        indexes = {email: self._ring.blind_indexes("email", _as_indexed(email)) for email in emails}
+        return await _find_all(tx, _c.email_index, indexes)
 
     async def find_by_phones(self, tx: Tx, phones: Collection[str]) -> dict[str, ConsumerId]:
         """Whose these are, of those that are anybody's."""
-        return await _find_all(tx, _c.phone_index, {phone: self.phone_index(phone) for phone in phones})
+        indexes = {phone: self._ring.blind_indexes("phone", phone) for phone in phones}
+        return await _find_all(tx, _c.phone_index, indexes)
 
     async def find_by_handles(self, tx: Tx, handles: Collection[str]) -> dict[str, ConsumerId]:
         """Whose these are, of those that are anybody's. Handles are kept in lower case, without the @."""
-        return await _find_all(tx, _c.handle, {handle: normalised(handle) for handle in handles})
+        return await _find_all(tx, _c.handle, {handle: [normalised(handle)] for handle in handles})
 
     async def set_handle(self, tx: Tx, consumer_id: UUID, handle: str, *, now: datetime) -> None:
         """Give a consumer a handle in its one form, and keep the one given up from others for a while.
@@ -134,17 +145,17 @@ class Directory:
         except IntegrityError:
             raise HandleTaken() from None
         # Looked at only now: taking the handle waited for an owner who was just giving it up.
-        index = self._handle_index(handle)
-        kept = select(_r.handle_index).where(_r.handle_index == index, _r.free_at > now, _r.consumer_id != consumer_id)
+        is_this = _r.handle_index.in_(self._ring.blind_indexes("handle", handle))
+        kept = select(_r.handle_index).where(is_this, _r.free_at > now, _r.consumer_id != consumer_id)
         if (await tx.execute(kept)).first() is not None:
             raise HandleTaken()
-        await tx.execute(delete(retired_handles).where(_r.handle_index == index))
+        await tx.execute(delete(retired_handles).where(is_this))
         if former is not None:
             await self._retire(tx, consumer_id, former, now)
 
     async def _retire(self, tx: Tx, consumer_id: UUID, handle: str, now: datetime) -> None:
         kept = {"consumer_id": consumer_id, "free_at": now + PROTECTED_FOR}
-        retired = upsert(retired_handles).values(handle_index=self._handle_index(handle), **kept)
+        retired = upsert(retired_handles).values(handle_index=self._ring.blind_index("handle", handle), **kept)
         await tx.execute(retired.on_conflict_do_update(index_elements=["handle_index"], set_=kept))
 
     async def erase(self, tx: Tx, consumer_id: UUID, *, now: datetime) -> None:
@@ -161,19 +172,15 @@ class Directory:
         rows = await tx.execute(select(_c.id, _c.handle).where(_c.id.in_(sorted(set(ids))), _c.handle.is_not(None)))
         return {row.id: row.handle for row in rows}
 
-    def email_index(self, email: str) -> bytes:
-        # Mail systems tell Ann@ from ann@ in theory only; two wallets that differ in it would be one person's.
-        return self._ring.blind_index("email", email.casefold())
+    def email_fingerprint(self, email: str) -> str:
+        return self._ring.fingerprint("email", _as_indexed(email)).hex()
 
-    def phone_index(self, phone: str) -> bytes:
-        return self._ring.blind_index("phone", phone)
-
-    def _handle_index(self, handle: str) -> bytes:
-        return self._ring.blind_index("handle", handle)
+    def phone_fingerprint(self, phone: str) -> str:
+        return self._ring.fingerprint("phone", phone).hex()
 
     def body_hash(self, text: str) -> bytes:
-        """The hash of a request that holds personal data: keyed, or it could be guessed from a list of addresses."""
-        return self._ring.blind_index("onboard", text)
+        """The hash of a request that holds personal data."""
+        return self._ring.fingerprint("onboard", text)
 
     def _sealed(self, consumer_id: UUID, contact: Contact) -> dict[str, bytes]:
         texts = {"email_sealed": contact.email, "phone_sealed": contact.phone, "name_sealed": contact.full_name}
@@ -218,12 +225,25 @@ async def _find(tx: Tx, condition: Any) -> ConsumerId | None:
     return ConsumerId(row.id) if row else None
 
 
-async def _find_all(tx: Tx, column: Column[Any], keys: Mapping[str, Any]) -> dict[str, ConsumerId]:
-    """By what they were asked for, the consumers that the column's keys lead to."""
+def indexes_of(ring: KeyRing, *, email: str, phone: str) -> dict[str, bytes]:
+    """The columns that a contact is found by."""
+    return {
+        "email_index": ring.blind_index("email", _as_indexed(email)),
+        "phone_index": ring.blind_index("phone", phone),
+    }
+
+
+def _as_indexed(email: str) -> str:
+    """Mail systems tell Ann@ from ann@ in theory only; two wallets that differ in it would be one person's."""
+    return email.casefold()
+
+
+async def _find_all(tx: Tx, column: Column[Any], keys: Mapping[str, Sequence[Any]]) -> dict[str, ConsumerId]:
+    """By what they were asked for, the consumers that one of the column's keys leads to."""
     statement = select(column, _c.id).where(column == func.any(array_parameter(column)))
-    rows = await tx.execute(statement, {column.name: sorted(set(keys.values()))})
+    rows = await tx.execute(statement, {column.name: sorted({key for some in keys.values() for key in some})})
     found = {row[0]: ConsumerId(row[1]) for row in rows}
-    return {name: found[key] for name, key in keys.items() if key in found}
+    return {name: found[key] for name, some in keys.items() for key in some if key in found}
 
 
 async def _add_wallet(tx: Tx, address: PooledAddress, now: datetime) -> None:

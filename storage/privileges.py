@@ -1,9 +1,9 @@
 """What the service may do in its database, apart from the owner of the schema.
 
 Migrations run as the owner (`DATABASE_OWNER_URL`), the service as a role of its own (`DATABASE_URL`), which owns
-nothing: it can read and write rows, and no more. Of what has to stay as it was written, it can neither change nor remove
-a row: the journal, the requests and what they were answered, the audit log and its chain. Whoever gets hold of the
-service's password can add to the record and cannot unsay anything.
+nothing: it can read and write rows, and no more. Of what has to stay as it was written, it can neither change nor
+remove a row: the journal, the requests and what they were answered, the audit log and its chain. Whoever gets hold of
+the service's password can add to the record and cannot unsay anything.
 
 Migrations grant it at their end, whatever they have created, so that a new table needs no thought; one that is to be
 appended to only needs its name here.

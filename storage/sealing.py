@@ -5,6 +5,9 @@ bound to its place (table, column, row): moved to another row it does not open. 
 of its own, equal for equal values, and says nothing to who does not hold that key.
 
 The key file is JSON, each key 32 bytes in base64: {"active": "2026-01", "keys": {"2026-01": "…"}, "index_key": "…"}.
+Index keys can be replaced too ("index_keys" by name, of which "active_index" is written with); what stands in the
+database under an older one is found until `storage/rotation.py` has gone over it. The first one, "index_key", remains
+the key of fingerprints: they are parts of what request ids are compared with, for ever, and nobody can look them up.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -38,16 +42,29 @@ class SealBroken(Exception):
 class KeyRing:
     """Seals with the active key, opens with whichever key a value names."""
 
-    def __init__(self, keys: Mapping[str, bytes], *, active: str, index_key: bytes, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        keys: Mapping[str, bytes],
+        *,
+        active: str,
+        index_key: bytes,
+        entropy: Entropy,
+        index_keys: Mapping[str, bytes] = MappingProxyType({}),
+        active_index: str | None = None,
+    ) -> None:
         if active not in keys:
             raise KeyFileUnusable(f"the active key {active!r} is not among the keys")
-        if any(len(key) != KEY_BYTES for key in (*keys.values(), index_key)):
+        if active_index is not None and active_index not in index_keys:
+            raise KeyFileUnusable(f"the active index key {active_index!r} is not among the index keys")
+        if any(len(key) != KEY_BYTES for key in (*keys.values(), *index_keys.values(), index_key)):
             raise KeyFileUnusable(f"each key must have {KEY_BYTES} bytes")
         if any(not 1 <= len(name.encode()) <= 255 for name in keys):
             raise KeyFileUnusable("a key's name must have 1 to 255 bytes")
         self._ciphers = {name: AESGCM(key) for name, key in keys.items()}
         self._active = active
-        self._index_key = index_key
+        self._fingerprint_key = index_key
+        self._index_key = index_key if active_index is None else index_keys[active_index]
+        self._older_index_keys = [key for key in (*index_keys.values(), index_key) if key != self._index_key]
         self._entropy = entropy
 
     @classmethod
@@ -55,9 +72,14 @@ class KeyRing:
         """The ring of a key file."""
         try:
             document: dict[str, Any] = json.loads(path.read_text())
-            keys = {name: base64.b64decode(key, validate=True) for name, key in document["keys"].items()}
-            index_key = base64.b64decode(document["index_key"], validate=True)
-            return cls(keys, active=document["active"], index_key=index_key, entropy=entropy)
+            return cls(
+                _decoded(document["keys"]),
+                active=document["active"],
+                index_key=base64.b64decode(document["index_key"], validate=True),
+                entropy=entropy,
+                index_keys=_decoded(document.get("index_keys", {})),
+                active_index=document.get("active_index"),
+            )
         except KeyFileUnusable:
             raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -82,12 +104,32 @@ class KeyRing:
             raise SealBroken(f"{table}.{column} of {row} was altered or moved") from None
 
     def key_name(self, sealed: bytes) -> str:
-        """Which key opens it, for the job that seals old rows anew."""
+        """Which key opens it."""
         return _parts(sealed)[0]
 
+    def is_current(self, sealed: bytes) -> bool:
+        """Whether it is sealed with the active key; else the rotation seals it anew."""
+        return self.key_name(sealed) == self._active
+
     def blind_index(self, kind: str, text: str) -> bytes:
-        """A value's fingerprint of one kind: an email and a phone of the same text have nothing in common."""
-        return hmac.digest(self._index_key, f"{kind}\0{text}".encode(), "sha256")
+        """What a value is found by, of one kind: an email and a phone of the same text have nothing in common."""
+        return _keyed(self._index_key, kind, text)
+
+    def blind_indexes(self, kind: str, text: str) -> list[bytes]:
+        """All that it may stand under while index keys are replaced, the present one first."""
+        return [_keyed(key, kind, text) for key in (self._index_key, *self._older_index_keys)]
+
+    def fingerprint(self, kind: str, text: str) -> bytes:
+        """The value, fit to be compared for ever: keyed, or it could be guessed from a list of all there are."""
+        return _keyed(self._fingerprint_key, kind, text)
+
+
+def _decoded(keys: dict[str, str]) -> dict[str, bytes]:
+    return {name: base64.b64decode(key, validate=True) for name, key in keys.items()}
+
+
+def _keyed(key: bytes, kind: str, text: str) -> bytes:
+    return hmac.digest(key, f"{kind}\0{text}".encode(), "sha256")
 
 
 def _place(table: str, column: str, row: UUID) -> bytes:

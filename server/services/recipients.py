@@ -50,11 +50,11 @@ class Recipients:
         self._directory = directory
 
     def fingerprint(self, recipient: Recipient) -> str:
-        """The recipient as sent, fit to be hashed and kept for ever: of a contact, only its blind index is."""
+        """The recipient as sent, fit to be hashed and kept for ever: of a contact, only its fingerprint is."""
         if recipient.by is By.EMAIL:
-            return self._directory.email_index(recipient.value).hex()
+            return self._directory.email_fingerprint(recipient.value)
         if recipient.by is By.PHONE:
-            return self._directory.phone_index(recipient.value).hex()
+            return self._directory.phone_fingerprint(recipient.value)
         return recipient.value.lower()
 
     async def find(self, recipient: Recipient) -> ConsumerId:
