@@ -5,7 +5,7 @@ WORKERS ?= 1
 PY := .venv/bin/python
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check generate migrate backup restore demo token bench bench-compare acceptance reset doctor simulate test-sdks test-system \
+.PHONY: help run test check generate migrate backup restore demo token bench bench-compare soak acceptance reset doctor simulate test-sdks test-system \
         lock release clean run-environment dev-environment
 
 # -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
@@ -57,6 +57,9 @@ token: run-environment ## A development token: CONSUMER=id, SERVICE=name or OPER
 
 bench: dev-environment ## Measure transfers and settlement against pgbench on the same database
 	@$(PY) -m benchmarks $(ARGS)
+
+soak: run-environment ## Mixed load with faults against the servers of `make run` (MINUTES=30)
+	@$(PY) -m benchmarks.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 bench-compare: dev-environment ## This server and an earlier one in turns (BASE=revision)
 	@test -n "$(BASE)" || { echo "make bench-compare: say which revision: BASE=..." >&2; exit 2; }

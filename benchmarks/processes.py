@@ -10,9 +10,41 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process and its command line, the arguments with blanks between."""
+
+    pid: int
+    command: str
+
+    def resident_bytes(self) -> int:
+        """What it keeps in memory now; 0 when it is gone."""
+        try:
+            pages = int(Path("/proc", str(self.pid), "statm").read_text().split()[1])
+        except OSError:
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def descendants(root: int) -> list[Process]:
+    """All processes below this one."""
+    children, _ = _table()
+    found, waiting = [], list(children[root])
+    while waiting:
+        pid = waiting.pop()
+        waiting += children[pid]
+        try:
+            command = Path("/proc", str(pid), "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+        except OSError:
+            continue  # it ended while we looked
+        found.append(Process(pid, command.decode(errors="replace")))
+    return found
 
 
 def cpu_seconds(root: int) -> float:

@@ -12,11 +12,10 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from benchmarks import generator, world
-from benchmarks.processes import busy_processors
+from benchmarks.processes import Process, busy_processors
 from benchmarks.world import World
 from sandbox.component import Refused
 
@@ -103,11 +102,7 @@ def _go_on(process: subprocess.Popen[str]) -> None:
 
 
 def _memory(running: World) -> int:
-    """What the server keeps resident, in bytes."""
-    for line in Path("/proc", str(running.processes["server"]), "status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise Refused("The server has ended.")
+    return Process(running.processes["server"], "").resident_bytes()
 
 
 if __name__ == "__main__":
