@@ -35,9 +35,9 @@ class Process:
         self._at_point = at_point
         self._dead = False
         self.engine = cast(Engine, _Engine(engine, self))
-        self.writer = self._seen_from_here(writer)
-        self.provider = self._seen_from_here(rail.provider)
-        self.reader = self._seen_from_here(rail.reader)
+        self.writer = self.sees(writer)
+        self.provider = self.sees(rail.provider)
+        self.reader = self.sees(rail.reader)
         self.signer, self.faucet = rail.signer, rail.faucet
 
     async def pass_point(self, point: str, *, others_may_act: bool = True) -> None:
@@ -45,7 +45,8 @@ class Process:
             self._dead = True
             raise Crash(point)
 
-    def _seen_from_here(self, part: T) -> T:
+    def sees(self, part: T) -> T:
+        """The part, with a point before and after each of its asynchronous calls."""
         return cast(T, _Part(part, self))
 
 

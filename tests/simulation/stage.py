@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from providers.simulated import SimulatedConfig, connect
+from providers.simulated import SimulatedConfig, SimulatedCustodian, connect
 from server.ledger_writer import LedgerWriter
 from storage.database import Engine
 from storage.schema import metadata
+from storage.sealing import KeyRing, new_key_file
 from tests.simulation import invariants
 from tests.simulation.chance import SimulatedClock, SimulatedEntropy
+from tests.simulation.counter import Counter
 from tests.simulation.world import ASSETS, CONSUMERS, PACE, World
 from tests.workers.house import UNIT, House
 
@@ -54,6 +58,7 @@ class Stage:
     writer: LedgerWriter
     clock: SimulatedClock
     entropy: SimulatedEntropy
+    ring: KeyRing
 
     async def play(self, seed: int) -> Played:
         """One history, from an empty database to the morning after."""
@@ -74,7 +79,9 @@ class Stage:
         config = SimulatedConfig(seed=b"simulation", name="tempo", window=timedelta(seconds=25))
         rail = connect(config, clock=self.clock, entropy=self.entropy)
         house = House(self.engine, self.writer, rail, self.clock, self.entropy, PACE)
-        return World(house, rail, self.clock, random.Random(seed))
+        custodian = SimulatedCustodian(clock=self.clock, entropy=self.entropy)
+        counter = Counter(house, rail.exchange, self.ring)
+        return World(house, rail, custodian, counter, self.clock, random.Random(seed))
 
     async def _clear(self) -> None:
         async with self.engine.begin() as tx:
@@ -101,6 +108,8 @@ async def _begin(world: World) -> None:
     house = world.house
     await house.furnish()
     world.chain.mine()
+    await world.abroad.furnish(world.workers[0].second)
+    await world.counter.open()
     world.consumers = await house.open_wallets(CONSUMERS)
     for consumer in world.consumers[: CONSUMERS - 1]:
         for asset in ASSETS:
@@ -127,6 +136,13 @@ def _engine(url: str) -> Engine:
     return create_async_engine(address, connect_args={"options": "-c lock_timeout=5000 -c timezone=UTC -c jit=off"})
 
 
+def _ring(entropy: SimulatedEntropy) -> KeyRing:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sealing-keys.json")
+        path.write_text(new_key_file(entropy, name="simulation"))
+        return KeyRing.read(path, entropy=entropy)
+
+
 @asynccontextmanager
 async def stage_of(url: str) -> AsyncIterator[Stage]:
     """A stage on a migrated database that nobody else uses."""
@@ -138,7 +154,7 @@ async def stage_of(url: str) -> AsyncIterator[Stage]:
     stop = asyncio.Event()
     running = asyncio.create_task(writer.run(stop))
     try:
-        yield Stage(engine, writer, clock, entropy)
+        yield Stage(engine, writer, clock, entropy, _ring(entropy))
     finally:
         stop.set()
         await running

@@ -21,14 +21,17 @@ from domain.ledger_state import Applied
 from domain.money import Asset
 from domain.settlement import ItemState, Rail
 from providers.base import Holding, ProviderUnavailable, RefusalReason
-from providers.simulated import SimulatedChain, SimulatedRail
+from providers.simulated import SimulatedChain, SimulatedCustodian, SimulatedRail
 from providers.simulated.state import UNLIMITED, TokenState
 from server.workers.settlement import SettlementPace, SettlementWorker
 from server.workers.watcher import Watcher
 from storage import custody
+from tests.simulation.abroad import Abroad
 from tests.simulation.chance import SimulatedClock
+from tests.simulation.counter import DESTINATION, Counter
 from tests.simulation.process import Crash, Process
 from tests.workers.house import UNIT, House, payment
+from tests.workers.second_rail import SecondRailWorkers
 
 ASSETS = (Asset.USDC, Asset.USDT)
 CONSUMERS = 5
@@ -59,6 +62,7 @@ class Worker:
     process: Process
     settlement: SettlementWorker
     watcher: Watcher
+    second: SecondRailWorkers
 
 
 @dataclass
@@ -67,6 +71,8 @@ class World:
 
     house: House
     rail: SimulatedRail
+    custodian: SimulatedCustodian
+    counter: Counter
     clock: SimulatedClock
     chance: random.Random
     trace: list[str] = field(default_factory=list)
@@ -81,6 +87,7 @@ class World:
     def __post_init__(self) -> None:
         self.state = WatchedState(self.chain.state)
         self.chain.state = self.state
+        self.abroad = Abroad(self.house, self.custodian, self.chance, self._tempo_is_well)
         self.workers = [self._start(f"w{number}") for number in range(2)]
         self._acting_inside = False
 
@@ -93,7 +100,11 @@ class World:
 
     def _start(self, name: str) -> Worker:
         process = Process(name, self.house.engine, self.house.writer, self.rail, self._at_point)
-        return Worker(process, self.house.new_settlement_worker(process), self.house.new_watcher(process))
+        settlement, watcher = self.house.new_settlement_worker(process), self.house.new_watcher(process)
+        return Worker(process, settlement, watcher, self.abroad.workers_of(process))
+
+    def _tempo_is_well(self) -> bool:
+        return not (self.chain.faults.halted or self.chain.faults.unreachable)
 
     async def _at_point(self, point: str, others_may_act: bool) -> bool:
         """Death, or somebody else's turn."""
@@ -135,14 +146,22 @@ class World:
             (10, self.pay),
             (2, self.deposit),
             (1, self.odd_deposit),
-            (10, self.mine),
-            (9, self.watch),
-            (12, self.settle),
+            (2, self.swap),
+            (1, self.withdraw),
+            (9, self.mine),
+            (8, self.watch),
+            (11, self.settle),
             (5, self.chores),
             (1, self.sweep),
             (4, self.fault),
             (2, self.policy),
             (2, self.sleep),
+            (6, self.reroute),
+            (7, self.order),
+            (6, self.custody),
+            (3, self.told),
+            (2, self.repatriate),
+            (2, self.custodian_fault),
         ]
         weights = [weight for weight, _ in actions]
         [(_, action)] = self.chance.choices(actions, weights)
@@ -233,6 +252,42 @@ class World:
                 self.workers[self.workers.index(worker)] = self._start(worker.process.name)
             raise
 
+    # --- at the counter, and abroad -----------------------------------------------------------------------------------
+
+    async def swap(self) -> str:
+        consumer = self.chance.choice(self.consumers)
+        sell, buy = self.chance.sample(ASSETS, 2)
+        return await self.counter.swap(consumer, self.chance.randint(1, 3) * UNIT, sell=sell, buy=buy)
+
+    async def withdraw(self) -> str:
+        consumer, asset = self.chance.choice(self.consumers), self.chance.choice(ASSETS)
+        await self.abroad.probe(honest=True)
+        return await self.counter.withdraw(consumer, self.chance.randint(1, 3) * UNIT, asset)
+
+    async def reroute(self) -> str:
+        worker = self._worker()
+        await self.abroad.probe()
+        return f"{await self._of(worker, worker.second.failover.step)} items"
+
+    async def order(self) -> str:
+        worker = self._worker()
+        return f"{await self._of(worker, worker.second.orders.step)} orders"
+
+    async def repatriate(self) -> str:
+        worker = self._worker()
+        await self.abroad.probe()
+        return f"{await self._of(worker, worker.second.repatriation.step)} pairs"
+
+    async def told(self) -> str:
+        worker = self._worker()
+        return str(await self._of(worker, partial(self.abroad.told, worker.second)))
+
+    async def custody(self) -> str:
+        return self.abroad.move_on()
+
+    async def custodian_fault(self) -> str:
+        return self.abroad.fault()
+
     async def sweep(self) -> int:
         return await self.house.sweep_fees()
 
@@ -266,6 +321,8 @@ class World:
     async def policy(self) -> str:
         """The issuer pauses a token or forbids somebody, or takes it back; what is signed meanwhile reverts."""
         address = (await self.house.address(self.chance.choice(self.consumers))).address
+        if self.chance.random() < 0.2:
+            address = DESTINATION
         kind = self.chance.choice(["pause", "forbid", "lift", "lift"])
         if kind == "pause":
             self.state.paused.add(self.chance.choice(ASSETS))
@@ -290,6 +347,7 @@ class World:
         """No more faults; people lift what they can and have the blocked items tried again."""
         self.calm = True
         self.mend()
+        self.abroad.mend()
         self.lift()
 
     async def retry_blocked(self) -> None:
@@ -311,6 +369,7 @@ class World:
             pass
         await worker.settlement.chores()
         await worker.settlement.settle_round()
+        await self.abroad.one_calm_round(worker.second)
 
 
 def _is_crash(error: BaseException) -> bool:
