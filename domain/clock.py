@@ -76,9 +76,12 @@ class SystemEntropy:
         return low + (high - low) * int.from_bytes(os.urandom(7)) / 2**56
 
 
+# Where version and variant stand, and what they are.
+_MARKED = 0xF << 76 | 0x3 << 62
+_MARKS = 0x7 << 76 | 0x2 << 62
+
+
 def uuid7_from(milliseconds: int, chance: bytes) -> UUID:
     """Lay out a version 7 UUID from a Unix time in milliseconds and ten random bytes (RFC 9562 §5.7)."""
     value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(chance)
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
+    return UUID(int=value & ~_MARKED | _MARKS)

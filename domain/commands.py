@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from domain.audit import AuditFact
@@ -34,8 +34,7 @@ class Request:
     """The id as the caller wrote it, for an answer that the caller recognises."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewItem:
+class NewItem(NamedTuple):
     """A settlement item: what has to become true on a rail because of this command."""
 
     id: ItemId

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import NamedTuple
 
 from domain.commands import EXPIRED, BalanceKey, Command, LimitReturn, NewRecord, Refund, Request
 from domain.errors import (
@@ -178,46 +179,55 @@ def _check_limit(state: LedgerState, command: Command, wallet: Wallet | None) ->
     return day, used + requested
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Draft:
     """A balance as it would stand after the command, before anything is changed."""
 
+    balance: Balance
     available: int
     held: int
     unswept_fees: int
 
 
-def _check_funds(state: LedgerState, command: Command) -> list[dict[BalanceKey, _Draft]]:
+class _After(NamedTuple):
+    """A balance as one of the command's transactions leaves it."""
+
+    balance: Balance
+    available: int
+    held: int
+    unswept_fees: int
+
+
+def _check_funds(state: LedgerState, command: Command) -> list[list[_After]]:
     """The balances after each of the command's transactions; refused if one would be negative or too large."""
     drafts: dict[BalanceKey, _Draft] = {}
     stages = []
     for postings in command.postings:
-        touched: dict[BalanceKey, _Draft] = {}
+        touched: list[_Draft] = []
         for posting in postings:
             _move(state, drafts, posting, touched)
-        for key, draft in touched.items():
-            _check_draft(state, command, key, draft)
-        stages.append({key: _Draft(d.available, d.held, d.unswept_fees) for key, d in touched.items()})
+        for draft in touched:
+            _check_draft(command, draft)
+        stages.append([_After(d.balance, d.available, d.held, d.unswept_fees) for d in touched])
     return stages
 
 
-def _move(
-    state: LedgerState, drafts: dict[BalanceKey, _Draft], posting: Posting, touched: dict[BalanceKey, _Draft]
-) -> None:
+def _move(state: LedgerState, drafts: dict[BalanceKey, _Draft], posting: Posting, touched: list[_Draft]) -> None:
     if posting.micros <= 0:
         raise ValueError(f"a posting of {posting.micros} micros moves nothing")
     for account, sign in ((posting.source, -1), (posting.target, 1)):
         if not is_consumer(account.owner):
             continue
-        key = (account.owner, posting.asset)
-        draft = touched[key] = _draft_of(state, drafts, key)
+        draft = _draft_of(state, drafts, (account.owner, posting.asset))
+        if draft not in touched:
+            touched.append(draft)
         if account.kind is AccountKind.AVAILABLE:
             draft.available += sign * posting.micros
         else:
             draft.held += sign * posting.micros
     if posting.target.kind is AccountKind.FEES and is_consumer(posting.source.owner):
         # The fee stays in the consumer's position on the rail until it is swept in aggregate (rule 16).
-        touched[posting.source.owner, posting.asset].unswept_fees += posting.micros
+        drafts[posting.source.owner, posting.asset].unswept_fees += posting.micros
 
 
 def _draft_of(state: LedgerState, drafts: dict[BalanceKey, _Draft], key: BalanceKey) -> _Draft:
@@ -226,20 +236,21 @@ def _draft_of(state: LedgerState, drafts: dict[BalanceKey, _Draft], key: Balance
         balance = state.balances.get(key)
         if balance is None:
             raise ConsumerNotFound(key[0])
-        draft = drafts[key] = _Draft(balance.available, balance.held, balance.unswept_fees)
+        draft = drafts[key] = _Draft(balance, balance.available, balance.held, balance.unswept_fees)
     return draft
 
 
-def _check_draft(state: LedgerState, command: Command, key: BalanceKey, draft: _Draft) -> None:
+def _check_draft(command: Command, draft: _Draft) -> None:
+    balance = draft.balance
     if draft.available < 0 or draft.held < 0:
-        raise InsufficientFunds(key[1], state.balances[key].available, _spending(command, key))
+        raise InsufficientFunds(balance.asset, balance.available, _spending(command, balance))
     if draft.available + draft.held > MAX_MICROS:
-        raise BalanceOverflow(key[1])
+        raise BalanceOverflow(balance.asset)
 
 
-def _spending(command: Command, key: BalanceKey) -> int:
+def _spending(command: Command, balance: Balance) -> int:
     """What the whole command takes out of a balance, not only its transactions up to the one that failed."""
-    source, asset = available(key[0]), key[1]
+    source, asset = available(balance.consumer_id), balance.asset
     taken = (p.micros for postings in command.postings for p in postings if (p.source, p.asset) == (source, asset))
     return sum(taken)
 
@@ -251,23 +262,22 @@ def _give_back(state: LedgerState, back: LimitReturn) -> None:
         wallet.dirty = True
 
 
-def _write_ledger(state: LedgerState, command: Command, stages: list[dict[BalanceKey, _Draft]], writes: Writes) -> None:
+def _write_ledger(state: LedgerState, command: Command, stages: list[list[_After]], writes: Writes) -> None:
     for transaction, postings, stage in zip(command.transactions, command.postings, stages, strict=True):
         # Never before the last one of any balance it touches, so that in every history time follows version.
-        created_at = max([state.now, *(state.balances[key].changed_at for key in stage)])
-        for key, draft in stage.items():
-            entry = _store_balance(state.balances[key], draft, transaction, created_at)
-            writes.entries.append(entry)
+        created_at = max([state.now, *[after.balance.changed_at for after in stage]])
+        writes.entries.extend([_store_balance(after, transaction, created_at) for after in stage])
         writes.transactions.append((transaction, created_at))
         for position, posting in enumerate(postings):
             writes.postings.append((transaction.id, position, posting))
             _add_system(writes, posting)
 
 
-def _store_balance(balance: Balance, draft: _Draft, transaction: Transaction, created_at: datetime) -> Entry:
-    """Bring the draft into the row."""
-    available_delta, held_delta = draft.available - balance.available, draft.held - balance.held
-    balance.available, balance.held, balance.unswept_fees = draft.available, draft.held, draft.unswept_fees
+def _store_balance(after: _After, transaction: Transaction, created_at: datetime) -> Entry:
+    """Bring the balance to where the transaction leaves it."""
+    balance = after.balance
+    available_delta, held_delta = after.available - balance.available, after.held - balance.held
+    balance.available, balance.held, balance.unswept_fees = after.available, after.held, after.unswept_fees
     balance.version += 1
     balance.changed_at = created_at
     balance.dirty = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from domain.audit import AuditFact
@@ -83,8 +84,7 @@ class ItemRow:
     lease_token: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A transaction's effect on one balance."""
 
     consumer_id: UUID

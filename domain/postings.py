@@ -6,8 +6,8 @@ accounts of each asset, available and held; all others are the operator's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from domain.identity import OPERATOR, HolderId, TransactionId
@@ -50,8 +50,7 @@ class TransactionKind(StrEnum):
     ADJUSTMENT = "adjustment"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """One ledger account: who owns it and what it is for. The asset comes with the posting."""
 
     owner: HolderId
@@ -73,8 +72,7 @@ def operator_account(kind: AccountKind) -> Account:
     return Account(OPERATOR, kind)
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """Move `micros` of `asset` from `source` to `target`. Always positive."""
 
     source: Account
@@ -83,8 +81,7 @@ class Posting:
     micros: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
+class Transaction(NamedTuple):
     """The header of an immutable, balanced set of postings: what a history shows."""
 
     id: TransactionId

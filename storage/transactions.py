@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select, true
@@ -39,8 +39,7 @@ _i = settlement_items.c
 _a = settlement_attempts.c
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(NamedTuple):
     """How one settlement item stands, with the attempt that carries it now, if one does."""
 
     item_id: ItemId
@@ -59,8 +58,7 @@ class Receipt:
     confirmed_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A transaction in the ledger, and what is known of its settlement."""
 
     transaction: Transaction
