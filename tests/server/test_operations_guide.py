@@ -21,15 +21,18 @@ from typing import Any
 import pytest
 
 from domain.clock import SystemClock, SystemEntropy
+from domain.identity import ConsumerId
 from domain.settlement import ItemState
 from monay.wallet.v1 import consumer_pb2 as pb
 from monay.wallet.v1 import operations_service_pb2
 from server.workers.audit_chain import AuditChain
 from storage import provider_health
 from storage.provider_health import ProviderHealthRow
+from storage.sealing import KeyRing
 from tests.providers.worlds import ManualClock
 from tests.workers.house import UNIT
 from tests.workers.simulated import SimulatedHouse, simulated_house
+from tests.workers.simulated_bank import SimulatedBank, SimulatedBranch
 
 from .conftest import Wallet, consumer, operator, service, serving, wallet_settings
 from .people import transfer
@@ -165,6 +168,26 @@ class World:
         self.house.clock.advance(60)
         await self.house.house.settlement.chores()
 
+    async def lose_payout(self) -> None:
+        """Alice has money paid out to her bank, and for more than a day nobody can learn whether it was."""
+        house, entropy = self.house.house, self.house.house.entropy
+        bank = SimulatedBank(house.clock, standing=1_000 * UNIT)
+        ring = KeyRing.read(self.wallet.settings.sealing_keys(), entropy=entropy)
+        branch, alice = SimulatedBranch(self.house, bank, ring), ConsumerId(self.people["alice"])
+        account = await branch.link(alice)
+        for _ in range(2):
+            await branch.jobs.step()
+            await branch.worker.step()
+            bank.accept_links()
+            self.house.clock.advance(10)
+        bank.faults.lose_orders = 1
+        await branch.withdraw(alice, account, 40 * UNIT)
+        await branch.worker.step()
+        await house.execute("UPDATE bank_payouts SET ordered_at = ordered_at - interval '25 hours'")
+        self.house.clock.advance(60)
+        await branch.worker.step()
+        await house.execute("DELETE FROM provider_health WHERE provider = 'circle'")
+
     async def open_case(self) -> None:
         kinds = (pb.KYC_EVIDENCE_KIND_IDENTITY_DOCUMENT, pb.KYC_EVIDENCE_KIND_SELFIE)
         evidence = [pb.KycEvidence(kind=kind, reference=f"idv_{number}") for number, kind in enumerate(kinds, 7001)]
@@ -221,6 +244,7 @@ async def test_the_guide_shows_what_the_commands_answer(
         }
         happenings: dict[str, Callable[[], Awaitable[None]]] = {
             "stop_the_chain": world.stop_the_chain,
+            "lose_payout": world.lose_payout,
             "open_case": world.open_case,
             "chain_audit": world.chain_audit,
         }

@@ -406,8 +406,16 @@ async def test_a_bank_account_has_to_be_the_consumers_and_active(border: Border,
     assert (refusal.reason, refusal.metadata) == ("NO_ROUTE", {"asset": "USDC"})
     await border.set_health("circle")
     refusal = await refused(border.withdraw(ann, DOLLAR, active))
-    assert (refusal.reason, refusal.metadata) == ("PROVIDER_UNAVAILABLE", {"provider": "circle"})
-    await border.town.books.execute("DELETE FROM provider_health WHERE provider = 'circle'")
+    assert (refusal.reason, refusal.metadata) == ("NO_ROUTE", {"asset": "USDC"}), "the operator has no float there"
+    execute = border.town.books.execute
+    await execute(
+        "INSERT INTO custody_positions (holder_id, rail, asset, micros) VALUES (:operator, 'mint', 'USDC', 1000000000)",
+        operator=uuid.UUID(int=0),
+    )
+    refusal = await refused(border.withdraw(ann, DOLLAR, active))
+    assert (refusal.reason, refusal.metadata) == ("PROVIDER_UNAVAILABLE", {"provider": "circle"}), "it knows no account"
+    await execute("DELETE FROM custody_positions WHERE rail = 'mint'")
+    await execute("DELETE FROM provider_health WHERE provider = 'circle'")
     assert await border.state(ann) == before
 
 

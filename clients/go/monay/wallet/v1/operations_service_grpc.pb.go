@@ -108,10 +108,10 @@ type OperationsServiceClient interface {
 	//
 	// Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
 	RetrySettlement(ctx context.Context, in *RetrySettlementRequest, opts ...grpc.CallOption) (*RetrySettlementResponse, error)
-	// Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+	// Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 	//
-	// Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
-	// moves it to whoever it belongs to.
+	// Nothing here waits for an operator but what says so. A SUSPENDED wire stands in `suspense` until an adjustment moves
+	// it to whoever it belongs to.
 	//
 	// Errors: PAGE_TOKEN_INVALID.
 	ListBankTransfers(ctx context.Context, in *ListBankTransfersRequest, opts ...grpc.CallOption) (*ListBankTransfersResponse, error)
@@ -403,10 +403,10 @@ type OperationsServiceServer interface {
 	//
 	// Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
 	RetrySettlement(context.Context, *RetrySettlementRequest) (*RetrySettlementResponse, error)
-	// Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+	// Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 	//
-	// Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
-	// moves it to whoever it belongs to.
+	// Nothing here waits for an operator but what says so. A SUSPENDED wire stands in `suspense` until an adjustment moves
+	// it to whoever it belongs to.
 	//
 	// Errors: PAGE_TOKEN_INVALID.
 	ListBankTransfers(context.Context, *ListBankTransfersRequest) (*ListBankTransfersResponse, error)

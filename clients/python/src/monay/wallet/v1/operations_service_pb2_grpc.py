@@ -228,10 +228,10 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBankTransfers(self, request, context):
-        """Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+        """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-        Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
-        moves it to whoever it belongs to.
+        Nothing here waits for an operator but what says so. A SUSPENDED wire stands in `suspense` until an adjustment moves
+        it to whoever it belongs to.
 
         Errors: PAGE_TOKEN_INVALID.
         """

@@ -94,10 +94,10 @@ class OperationsServiceStub:
     Errors: SETTLEMENT_NOT_FOUND, SETTLEMENT_NOT_RETRYABLE.
     """
     ListBankTransfers: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListBankTransfersRequest, _operations_service_pb2.ListBankTransfersResponse]
-    """Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+    """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-    Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
-    moves it to whoever it belongs to.
+    Nothing here waits for an operator but what says so. A SUSPENDED wire stands in `suspense` until an adjustment moves
+    it to whoever it belongs to.
 
     Errors: PAGE_TOKEN_INVALID.
     """
@@ -287,10 +287,10 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.ListBankTransfersRequest,
         context: _aio.ServicerContext[_operations_service_pb2.ListBankTransfersRequest, _abc.Awaitable[_operations_service_pb2.ListBankTransfersResponse]],
     ) -> _abc.Awaitable[_operations_service_pb2.ListBankTransfersResponse]:
-        """Money between banks and the operator's account with a provider, newest first: wires that came and payouts that went.
+        """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-        Nothing here waits for an operator but what says so. A wire that is SUSPENDED stands in `suspense` until an adjustment
-        moves it to whoever it belongs to.
+        Nothing here waits for an operator but what says so. A SUSPENDED wire stands in `suspense` until an adjustment moves
+        it to whoever it belongs to.
 
         Errors: PAGE_TOKEN_INVALID.
         """
