@@ -5,8 +5,8 @@
         ...
         circle.advance(60)
 
-`circle` (tests/conftest.py) is a fresh one for each test; `start_circle` makes one that is to be configured or
-restarted. Each starts in about half a second: only the keys take longer, so they are made once a session.
+`circle` (tests/conftest.py) is as new for each test, though one process serves a whole session. `start_circle` makes
+one that is to be started otherwise, or stopped: that takes about a second.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sandbox.circle.component import CircleSimulator
 from sandbox.component import free_port
+from tests.circle_contract import Exchange, exchange_of, require_contract
 
 API_KEY = "TEST_API_KEY:0123456789abcdef:wallets-secret"
 MINT_API_KEY = "SAND_API_KEY:fedcba9876543210:mint-secret"
@@ -114,6 +115,20 @@ class CircleSandbox:
         """The requests that came in, those with this in their path."""
         return [one for one in self.ask("GET", "/requests") if path in one["path"]]
 
+    def reset(self) -> None:
+        """Forget everything, as before the first start; only the keys stay."""
+        self.ask("POST", "/reset")
+
+    def require_contract(self) -> None:
+        """Fail if a request that was carried out, or any answer, is not one of sandbox/circle/openapi.yaml's."""
+        if self.component.process and self.component.exit_code is None:
+            require_contract(self.exchanges())
+
+    def exchanges(self) -> list[Exchange]:
+        """Every request that reached the application, with its answer."""
+        found = self.ask("GET", "/requests")
+        return [exchange_of(one["exchange"]) for one in found if one["exchange"]]
+
     def send_wire(self, wire_id: str, amount: str, currency: str = "USD") -> None:
         self.ask("POST", "/wires/incoming", {"wire_id": wire_id, "amount": amount, "currency": currency})
 
@@ -162,16 +177,21 @@ CREDENTIALS = {
 def start_circle(
     folder: Path, *, keys: Path, port: int | None = None, extra: tuple[str, ...] = ()
 ) -> Iterator[CircleSandbox]:
-    """Run one in that folder; in a folder that was used before it goes on from there."""
+    """Run one in that folder; in a folder that was used before it goes on from there.
+
+    At the end everything that was said is compared with sandbox/circle/openapi.yaml, so every test that uses a
+    simulator is also a test of the client's requests and of the simulator's answers.
+    """
     port = port or free_port(following=1)
-    component = CircleSimulator(folder, port=port, admin_port=port + 1, credentials=CREDENTIALS, keys=keys, extra=extra)
+    options = ("--record", *extra)
+    component = CircleSimulator(
+        folder, port=port, admin_port=port + 1, credentials=CREDENTIALS, keys=keys, extra=options
+    )
     component.start()
     try:
         component.wait_ready()
-        sandbox = CircleSandbox(component)
-        try:
+        with contextlib.closing(CircleSandbox(component)) as sandbox:
             yield sandbox
-        finally:
-            sandbox.close()
+            sandbox.require_contract()
     finally:
         component.stop()

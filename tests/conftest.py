@@ -115,11 +115,21 @@ def circle_keys(sandbox_folder: Path) -> Path:
     return sandbox_folder / "circle-keys"
 
 
-@pytest.fixture
-def circle(tmp_path: Path, circle_keys: Path) -> Iterator[CircleSandbox]:
-    """A Circle simulator of this test alone, with its float and nothing else in it."""
-    with start_circle(tmp_path / "circle", keys=circle_keys) as sandbox:
+@pytest.fixture(scope="session")
+def circle_process(sandbox_folder: Path, circle_keys: Path) -> Iterator[CircleSandbox]:
+    with start_circle(sandbox_folder / "circle", keys=circle_keys) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def circle(circle_process: CircleSandbox) -> Iterator[CircleSandbox]:
+    """A Circle simulator as at its first start: its float in it, and nothing else. Its process serves all tests.
+
+    What was said is compared with sandbox/circle/openapi.yaml at the end of the test.
+    """
+    circle_process.reset()
+    yield circle_process
+    circle_process.require_contract()
 
 
 @pytest.fixture(scope="session")

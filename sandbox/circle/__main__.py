@@ -18,12 +18,12 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from sandbox.circle import seeds
 from sandbox.circle.admin import Admin
 from sandbox.circle.api import Api
 from sandbox.circle.money import micros
 from sandbox.circle.network import ReachableProtocol
 from sandbox.circle.operations import register_steps
+from sandbox.circle.seeds import Seeds, sow
 from sandbox.circle.simulator import Credentials, Simulator, open_simulator
 from sandbox.component import Refused, listen_address
 
@@ -37,6 +37,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sns-url", help="where its webhooks say that Amazon SNS is; its own, unless said")
     parser.add_argument("--float", default="100000", help="USDC and EURC of the operator, each, at the first start")
     parser.add_argument("--mint", default="100000", help="USD and EUR at Mint, each, at the first start")
+    parser.add_argument("--record", action="store_true", help="keep every exchange, for tests that judge them")
     return parser.parse_args(arguments)
 
 
@@ -70,10 +71,12 @@ async def serve(chosen: argparse.Namespace) -> None:
         sns_url=chosen.sns_url or f"http://{chosen.listen}/sns",
     )
     register_steps(simulator)
-    seeds.seed(simulator, float_micros=micros(chosen.float) or 0, mint_micros=micros(chosen.mint) or 0)
-    api = Api(simulator)
+    seeds = Seeds(float_micros=micros(chosen.float) or 0, mint_micros=micros(chosen.mint) or 0)
+    sow(simulator, seeds)
+    api = Api(simulator, record=chosen.record)
     try:
-        await _run(simulator, [_server(api.app, chosen.listen), _server(Admin(simulator, api.app).app, chosen.admin)])
+        admin = Admin(simulator, api.app, seeds)
+        await _run(simulator, [_server(api.app, chosen.listen), _server(admin.app, chosen.admin)])
     finally:
         await simulator.close()
 

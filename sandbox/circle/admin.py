@@ -1,6 +1,7 @@
 """The admin port: time, faults, and what only Circle, a bank or a person in Circle's console can do.
 
 GET  /state                          what a client needs to know, the clock, all balances
+POST /reset                          everything as at the first start, but the keys
 POST /clock                          {"mode": "frozen" | "real", "advance_seconds": 60}
 POST /faults, GET, DELETE [/{id}]    {"kind": "latency | error | reset | silence | rate_limit", "when": "before |
                                      after", "method", "path", "skip", "times", "status", "code", "seconds", …}
@@ -31,13 +32,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.circle import arrivals, mint, mint_transfers, payouts, seeds, wallets
+from sandbox.circle import arrivals, mint, mint_transfers, payouts, wallets
 from sandbox.circle.call import Model
 from sandbox.circle.faults import Fault, FaultKind, When
 from sandbox.circle.money import micros, token_amount
 from sandbox.circle.network import FaultyNetwork
 from sandbox.circle.outcomes import POSSIBLE, Kind, Outcome
 from sandbox.circle.refusals import Refusal, invalid_fields, not_found
+from sandbox.circle.seeds import OPERATOR_REF_ID, WALLET_SET_ID, Seeds, sow
 from sandbox.circle.simulator import Simulator
 from sandbox.circle.store import Body, public
 from sandbox.circle.tokens import TOKEN_BY_ID, token_named
@@ -109,12 +111,14 @@ class TokensOrder(Order):
 class Admin:
     """Small handlers, one per order; each returns what it answers."""
 
-    def __init__(self, simulator: Simulator, network: FaultyNetwork) -> None:
+    def __init__(self, simulator: Simulator, network: FaultyNetwork, seeds: Seeds) -> None:
         self._simulator = simulator
         self._network = network
+        self._seeds = seeds
         self.app = Starlette(
             routes=[
                 self._route("GET", "/state", self._state),
+                self._route("POST", "/reset", self._reset),
                 self._route("POST", "/clock", self._clock),
                 self._route("GET", "/faults", self._list_faults),
                 self._route("POST", "/faults", self._arm),
@@ -157,11 +161,11 @@ class Admin:
         simulator = self._simulator
         held = simulator.store.execute("SELECT * FROM balances ORDER BY holder, token").fetchall()
         return {
-            "wallet_set_id": seeds.WALLET_SET_ID,
+            "wallet_set_id": WALLET_SET_ID,
             "operator_wallets": {
                 wallet["blockchain"]: public(wallet)
                 for wallet in simulator.store.all("wallet")
-                if wallet.get("refId") == seeds.OPERATOR_REF_ID
+                if wallet.get("refId") == OPERATOR_REF_ID
             },
             "tokens": [token.body() for token in TOKEN_BY_ID.values()],
             "clock": {"now": simulator.clock.timestamp(), "frozen": simulator.clock.frozen},
@@ -170,6 +174,13 @@ class Admin:
                 for row in held
             ],
         }
+
+    async def _reset(self, _request: Request) -> Body:
+        await self._simulator.webhooks.finish()
+        self._simulator.reset()
+        sow(self._simulator, self._seeds)
+        self._network.seen.clear()
+        return {}
 
     async def _clock(self, request: Request) -> Body:
         order, clock = await _order(ClockOrder, request), self._simulator.clock

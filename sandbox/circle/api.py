@@ -35,7 +35,7 @@ _CREDENTIALS = re.compile(r"Bearer ([A-Z]+_API_KEY:[^:\s]+:[^:\s]+)")
 class Api:
     """The application that listens where Circle would."""
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, simulator: Simulator, *, record: bool = False) -> None:
         self._simulator = simulator
         sns = [
             Route(f"/sns/{CERTIFICATE_NAME}", self._certificate),
@@ -43,7 +43,7 @@ class Api:
         ]
         routes = [*(self._route(operation) for operation in OPERATIONS), *sns]
         handlers = {404: self._unknown, 405: self._unknown}
-        self.app = FaultyNetwork(Starlette(routes=routes, exception_handlers=handlers), simulator.faults)
+        self.app = FaultyNetwork(Starlette(routes=routes, exception_handlers=handlers), simulator.faults, record=record)
 
     def _route(self, operation: Operation) -> Route:
         async def endpoint(request: Request) -> Response:

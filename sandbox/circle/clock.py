@@ -20,6 +20,9 @@ class Clock:
         self._frozen = int(frozen) if frozen else None
         self._step: int | None = None
 
+    def reset(self) -> None:
+        self._offset, self._frozen = 0, None
+
     @property
     def frozen(self) -> bool:
         return self._frozen is not None

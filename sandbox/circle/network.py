@@ -15,9 +15,10 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sandbox.circle.exchange import Exchange
 from sandbox.circle.faults import Fault, Faults
 
 REMEMBERED_REQUESTS = 5000
@@ -50,12 +51,15 @@ class Seen:
     # What the application answered; 0 if it was never asked.
     status: int = 0
     faults: str = ""
+    # All that was said, where it is recorded: for tests that compare it with the contract.
+    exchange: dict[str, Any] | None = None
 
 
 class FaultyNetwork:
-    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+    def __init__(self, app: ASGIApp, faults: Faults, *, record: bool = False) -> None:
         self._app = app
         self._faults = faults
+        self._record = record
         self.seen: deque[Seen] = deque(maxlen=REMEMBERED_REQUESTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,24 +76,12 @@ class FaultyNetwork:
         if fault_before:
             await _strike(fault_before, scope, receive, send)
             return
-        answer = _Answer(seen, None if fault_after else send)
-        await self._app(scope, receive, answer.send)
+        exchange = Exchange(scope, receive, None if fault_after else send)
+        await self._app(scope, exchange.receive, exchange.send)
+        seen.status = exchange.status
+        seen.exchange = exchange.told() if self._record else None
         if fault_after:
             await _strike(fault_after, scope, receive, send)
-
-
-@dataclass
-class _Answer:
-    """What the application says, passed on or kept from the client."""
-
-    seen: Seen
-    onward: Send | None
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.seen.status = message["status"]
-        if self.onward:
-            await self.onward(message)
 
 
 async def _strike(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:

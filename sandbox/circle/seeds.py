@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import NAMESPACE_URL, uuid5
 
 from sandbox.circle import wallets
@@ -14,7 +15,15 @@ WALLET_SET_ID = "c1c1e000-0000-4000-8000-000000000001"
 OPERATOR_REF_ID = "operator"
 
 
-def seed(simulator: Simulator, *, float_micros: int, mint_micros: int) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """How much of each token, and of each currency, the operator begins with."""
+
+    float_micros: int
+    mint_micros: int
+
+
+def sow(simulator: Simulator, seeds: Seeds) -> None:
     """Do nothing where it was done."""
     store, now = simulator.store, simulator.clock.timestamp()
     if store.get("wallet set", WALLET_SET_ID):
@@ -24,9 +33,9 @@ def seed(simulator: Simulator, *, float_micros: int, mint_micros: int) -> None:
         store.add("wallet set", body, created=simulator.clock.now())
         address = wallets.next_address(simulator)
         for blockchain in TEST_BLOCKCHAINS:
-            _seed_operator(simulator, blockchain, address, float_micros)
+            _seed_operator(simulator, blockchain, address, seeds.float_micros)
         for currency in ("USD", "EUR"):
-            store.change_balance("mint", currency, mint_micros, at=simulator.clock.now())
+            store.change_balance("mint", currency, seeds.mint_micros, at=simulator.clock.now())
 
 
 def _seed_operator(simulator: Simulator, blockchain: str, address: str, float_micros: int) -> None:

@@ -63,6 +63,17 @@ class Simulator:
     def app_id(self) -> str:
         return str(uuid5(NAMESPACE_URL, f"app:{self.credentials.entity_id}"))
 
+    def reset(self) -> None:
+        """As it was before it ever ran, but for its keys."""
+        with self.store.transaction():
+            self.store.forget_everything()
+        self.clock.reset()
+        self.faults.clear()
+        self.webhooks.faults.clear()
+        self.outcomes.clear()
+        self.limits, self.pace, self.payout_fee_micros = Limits(), Pace(), 0
+        self.sns.signature_version = "1"
+
     async def close(self) -> None:
         await self.webhooks.close()
         self.store.close()

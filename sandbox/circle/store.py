@@ -94,6 +94,11 @@ class Store:
     def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         return self._db.execute(statement, values)
 
+    def forget_everything(self) -> None:
+        tables = self.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        for row in tables.fetchall():
+            self.execute(f"DELETE FROM {row['name']}")
+
     # Facts.
 
     def fact(self, name: str, otherwise: str) -> str:

@@ -131,6 +131,11 @@ class Webhooks:
                 by_endpoint = [list(group) for _, group in groupby(due, key=lambda row: row["subscription"])]
                 await asyncio.gather(*(self._deliver_in_order(rows) for rows in by_endpoint))
 
+    async def finish(self) -> None:
+        """Return when no delivery is under way, whatever is due."""
+        async with self._delivering:
+            return
+
     async def _deliver_in_order(self, rows: list[sqlite3.Row]) -> None:
         for row in rows:
             await self._deliver(row)
