@@ -1,8 +1,8 @@
 """Makes everything that is made from the contract: the code of the clients, and docs/errors.md.
 
-Run by `make generate`. All plugins are local and pinned: Python's stand in the lock files, Go's in buf.gen.go.yaml. Go
-is generated where a Go toolchain is present and left as it is elsewhere. With `--third-party` only the protos that the
-contract imports are put in place, which is what `buf lint` needs.
+Run by `make generate`. All plugins are local and pinned: Python's stand in the lock files, Go's in buf.gen.go.yaml,
+TypeScript's in its package-lock.json. Each language is generated where its toolchain is present and left as it is
+elsewhere. With `--third-party` only the protos that the contract imports are put in place, which `buf lint` needs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 THIRD_PARTY = ROOT / "third_party"
 PYTHON_CLIENT = ROOT / "clients/python/src"
 GO_CLIENT = ROOT / "clients/go"
+TYPESCRIPT_CLIENT = ROOT / "clients/typescript"
 PACKAGE = Path("monay/wallet/v1")
 
 # Everything that the contract imports and protobuf itself does not bring.
 GOOGLE_PROTOS = ("google/api/annotations.proto", "google/api/http.proto")
+# Not imported: what the details of errors are made of, for clients whose runtime does not bring it.
+ERROR_DETAILS = "google/rpc/error_details.proto"
 VALIDATE_PROTO = "buf/validate/validate.proto"
 
 # The plugins of this very interpreter come first, whichever virtual environment that is.
@@ -41,7 +44,7 @@ def run(*command: str | Path) -> None:
 def third_party() -> None:
     """Take the imported protos out of pinned packages, unless they are there."""
     google = importlib.resources.files("google")
-    for name in GOOGLE_PROTOS:
+    for name in (*GOOGLE_PROTOS, ERROR_DETAILS):
         write(THIRD_PARTY / name, google.joinpath(name.removeprefix("google/")).read_bytes())
     if not (THIRD_PARTY / VALIDATE_PROTO).exists():
         write(THIRD_PARTY / VALIDATE_PROTO, validate_proto())
@@ -85,6 +88,17 @@ def go_client(folder: Path) -> None:
     replace(GO_CLIENT / PACKAGE, folder / "go" / PACKAGE)
 
 
+def typescript_client(folder: Path) -> None:
+    """Messages and service descriptions for TypeScript, with the details of errors."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        sys.stderr.write("generate: no Node.js here, so clients/typescript stays as it is\n")
+        return
+    if not (TYPESCRIPT_CLIENT / "node_modules").exists():
+        run("npm", "ci", "--prefix", TYPESCRIPT_CLIENT, "--silent", "--no-audit", "--no-fund")
+    run("buf", "generate", "--template", "buf.gen.typescript.yaml", "--output", folder)
+    replace(TYPESCRIPT_CLIENT / "src/gen", folder / "typescript")
+
+
 def errors_document(folder: Path) -> None:
     """docs/errors.md, from the comments and options of the reasons."""
     descriptors = folder / "contract.binpb"
@@ -117,6 +131,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         python_client(Path(folder))
         go_client(Path(folder))
+        typescript_client(Path(folder))
         errors_document(Path(folder))
 
 

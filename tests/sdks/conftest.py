@@ -23,7 +23,7 @@ class RunningWallet:
     """Where it is, and the folder with the keys that it trusts."""
 
     grpc: str
-    http: str
+    gateway: str
     folder: Path
 
     def token(self, kind: str) -> str:
@@ -52,7 +52,7 @@ def running_wallet(sandbox_folder: Path) -> Iterator[RunningWallet]:
 def wallet_in(folder: Path) -> RunningWallet:
     """The wallet whose state is there, by what it has published of itself."""
     published = json.loads((folder / "endpoints.json").read_text())
-    return RunningWallet(published["grpc"], published.get("gateway", ""), folder)
+    return RunningWallet(published["grpc"], published.get("gateway") or "", folder)
 
 
 @pytest.fixture

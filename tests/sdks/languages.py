@@ -55,10 +55,24 @@ def go_driver(folder: Path) -> list[str]:
     return [str(folder / "go-driver")]
 
 
+def typescript_driver(_: Path) -> list[str]:
+    npm_ci(CLIENTS / "typescript")
+    run("npx", "tsc", "--project", "tsconfig.json", cwd=CLIENTS / "typescript")
+    return ["node", str(CLIENTS / "typescript/build/conformance/driver.js")]
+
+
+def npm_ci(folder: Path) -> None:
+    """What package-lock.json says, unless it is there already."""
+    installed = folder / "node_modules/.package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < (folder / "package-lock.json").stat().st_mtime:
+        run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=folder)
+
+
 PYTHON = Language("python", (), lambda _: [sys.executable, "-m", "tests.sdks.drivers.python_async"])
 PYTHON_SYNC = Language("python-sync", (), lambda _: [sys.executable, "-m", "tests.sdks.drivers.python_sync"])
 GO = Language("go", ("go",), go_driver)
+TYPESCRIPT = Language("typescript", ("node", "npm"), typescript_driver)
 
-LANGUAGES = {language.name: language for language in (PYTHON, PYTHON_SYNC, GO)}
+LANGUAGES = {language.name: language for language in (PYTHON, PYTHON_SYNC, GO, TYPESCRIPT)}
 # Python is what the project itself needs, so it is part of `make test`.
 AT_HAND = (PYTHON, PYTHON_SYNC)
