@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,10 @@ from server.settings import Settings, revealed
 from server.signing_keys import SigningKeys
 
 log = structlog.get_logger()
+
+# py_ecc, far below web3, lifts it to a hundred thousand on import: then whatever is nested deeply enough, a body from a
+# stranger for one, overflows the stack and ends the process where it would have raised an exception.
+sys.setrecursionlimit(1_000)
 
 
 @dataclass(frozen=True, slots=True)

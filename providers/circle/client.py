@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import structlog
+from pydantic_core import from_json
 
 from domain.clock import Clock
 from providers.base import ProviderUnavailable
@@ -222,8 +223,8 @@ def _fault(reply: httpx.Response, request_id: str) -> CircleFault:
 
 def _json(reply: httpx.Response) -> Any:
     try:
-        return reply.json()
-    except (ValueError, RecursionError):
+        return from_json(reply.content)
+    except ValueError:
         return None
 
 
