@@ -230,8 +230,8 @@ class OperationsServiceServicer:
     def ListBankTransfers(self, request, context):
         """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-        Nothing here waits for an operator but what says so. A SUSPENDED wire stands in `suspense` until an adjustment moves
-        it to whoever it belongs to.
+        What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to whoever it
+        belongs to.
 
         Errors: PAGE_TOKEN_INVALID.
         """
