@@ -177,7 +177,7 @@ def test_a_restored_database_is_another_time_line(
     monkeypatch.setenv("DATABASE_OWNER_URL", database)
     monkeypatch.delenv("DATABASE_URL", raising=False)
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(f"INSERT INTO recoveries SELECT {recoveries.INCARNATION}, now(), now(), 7")
+        connection.execute("UPDATE recoveries SET first_index = 7")
         before = connection.execute("SELECT epoch FROM ledger_epoch").fetchone()
     assert backups(["make", str(tmp_path / "b")]) == 0
     assert backups(["restore", str(tmp_path / "b"), "--database", "other_time_line"]) == 0
