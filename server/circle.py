@@ -81,7 +81,13 @@ def parts_of(
     ]
     if rail.mint is not None and accounts is not None:
         bank = BankRailWorker(
-            engine=engine, writer=writer, bank=rail.mint, accounts=accounts, clock=clock, entropy=entropy
+            engine=engine,
+            writer=writer,
+            bank=rail.mint,
+            accounts=accounts,
+            clock=clock,
+            entropy=entropy,
+            poll_seconds=settings.bank_poll_seconds,
         )
         workers.append(bank)
         looks |= dict.fromkeys(BANK_SUBJECTS, _waking(bank))

@@ -222,7 +222,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     directory, bank_accounts = Directory(ring), BankAccounts(ring)
     jobs = ProviderJobs(engine=engine, clock=clock, entropy=entropy)
     rates = ReferenceRates(engine=engine, clock=clock, max_age=timedelta(seconds=settings.fx_max_age))
-    routing = Routing(engine=engine, fees=settings.fees, policy=settings.routing, clock=clock)
+    routing = Routing(engine=engine, fees=settings.fees, policy=settings.routing, bank=settings.bank, clock=clock)
     deposits = DepositService(
         engine=engine,
         writer=writer,

@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.pricing import FeeSchedule
-from domain.routing import RoutingPolicy
+from domain.routing import BankTerms, RoutingPolicy
 from domain.swaps import SwapPolicy
 from server.settings_types import Address, Count, Listed, Listen, MicrosByAsset, Millionths, Networks, Seconds, Tokens
 
@@ -26,6 +26,7 @@ DEVELOPMENT_CHAIN_ID = 31337
 
 _FEES = FeeSchedule()
 _SWAPS = SwapPolicy()
+_BANK = BankTerms()
 
 # Only workers hold these. The supervisor takes them out of the environment of its API processes, and an API process
 # that finds one in production does not start.
@@ -206,6 +207,9 @@ class Settings(BaseSettings):
     withdrawal_fee_micros: Annotated[int, Field(ge=0)] = _FEES.withdrawal_micros
     fx_max_age: Seconds = 86_400
     """Seconds for which a reference rate may be used."""
+    bank_least_micros: Count = _BANK.least_micros
+    bank_most_micros: Count = _BANK.most_micros
+    """What one deposit or withdrawal through a bank may be, in micros of a dollar."""
     swap_dex_spread_micros: Millionths = _SWAPS.dex_spread_micros
     """What the operator earns by a swap of dollars for dollars, in millionths of what it is worth."""
     swap_reference_spread_micros: Millionths = _SWAPS.reference_spread_micros
@@ -222,6 +226,8 @@ class Settings(BaseSettings):
 
     # The workers.
     settlement_lease_seconds: Seconds = 30
+    bank_poll_seconds: Seconds = 10
+    """How often the bank rail is looked at when no event wakes its worker."""
     fee_sweep_threshold_micros: Count = 1_000_000
     """What a consumer's position must owe in fees for a sweep to be worth its share of a chain transaction."""
     address_pool_size: Count = 1_000
@@ -269,6 +275,10 @@ class Settings(BaseSettings):
             exposure_micros=self.swap_exposure_micros,
             ladder_max_age=timedelta(seconds=self.dex_price_max_age_seconds),
         )
+
+    @property
+    def bank(self) -> BankTerms:
+        return BankTerms(least_micros=self.bank_least_micros, most_micros=self.bank_most_micros)
 
     @property
     def routing(self) -> RoutingPolicy:
