@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -55,8 +56,9 @@ class Replica:
 
     async def serving(self) -> bool:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
-                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
             except grpc.aio.AioRpcError:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -74,7 +76,7 @@ class Replica:
 class Callers:
     """Backends that pay and never try a call a second time, and an app that watches a balance."""
 
-    wallet: wallet_grpc.ConsumerWalletServiceAsyncStub
+    wallet: wallet_grpc.ConsumerWalletServiceStub
     people: list[str]
     answered: int = 0
     failed: list[str] = field(default_factory=list)
@@ -141,7 +143,7 @@ async def replicas(database: str, folder: Path) -> AsyncIterator[list[Replica]]:
                 await replica.stop()
 
 
-async def people_with_money(wallet: wallet_grpc.ConsumerWalletServiceAsyncStub, database: str) -> list[str]:
+async def people_with_money(wallet: wallet_grpc.ConsumerWalletServiceStub, database: str) -> list[str]:
     people = []
     for number in range(4):
         request = OnboardRequest(email=f"rolling-{number}@example.com", phone=f"+1415555{2000 + number}")
