@@ -7,6 +7,7 @@ expected: it is answered INTERNAL_ERROR, and what happened stays in the log.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,12 +16,16 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from domain.errors import LimitExceeded, Overloaded, RateLimited, ValidationFailed, WalletError
+from domain.errors import FieldViolation, LimitExceeded, Overloaded, RateLimited, ValidationFailed, WalletError
 from monay.wallet.v1 import error_reason_pb2
 
 DOMAIN = "wallet.monay.com"
 DETAILS_KEY = "grpc-status-details-bin"
 INTERNAL_ERROR = "INTERNAL_ERROR"
+
+# gRPC clients drop trailers of more than 8 KiB by default, and details travel in base64.
+MOST_DETAIL_BYTES = 4_000
+_LONGEST_TEXT = 300
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _PREFIX = "ERROR_REASON_"
@@ -81,7 +86,7 @@ def api_error(error: WalletError) -> ApiError:
         reason=reason.name,
         reason_number=reason.number,
         message=_sentence(type(error)),  # type: ignore[arg-type]  # mypy misses that classes hash
-        metadata={key: facts[key] for key in reason.keys & facts.keys()},
+        metadata={key: facts[key][:_LONGEST_TEXT] for key in reason.keys & facts.keys()},
         details=tuple(_details(error)),
         trailers=_trailers(error),
     )
@@ -112,9 +117,7 @@ def _sentence(error: type[WalletError]) -> str:
 
 def _details(error: WalletError) -> list[Message]:
     if isinstance(error, ValidationFailed):
-        violation = error_details_pb2.BadRequest.FieldViolation
-        violations = [violation(field=v.field, reason=v.rule, description=v.description) for v in error.violations]
-        return [error_details_pb2.BadRequest(field_violations=violations)]
+        return [_bad_request(error.violations)]
     if isinstance(error, LimitExceeded):
         subject, text = "consumer", f"Daily limit of KYC level {error.kyc_level}; resets {error.reset_time.isoformat()}"
         violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=text)
@@ -124,6 +127,20 @@ def _details(error: WalletError) -> list[Message]:
         retry.retry_delay.FromMilliseconds(error.retry_after_ms)
         return [retry]
     return []
+
+
+def _bad_request(violations: Iterable[FieldViolation]) -> error_details_pb2.BadRequest:
+    """The first violations that fit. Details are a trailer, and of trailers that are too long clients see nothing."""
+    told, room = error_details_pb2.BadRequest(), MOST_DETAIL_BYTES
+    for one in violations:
+        violation = told.FieldViolation(
+            field=one.field[:_LONGEST_TEXT], reason=one.rule, description=one.description[:_LONGEST_TEXT]
+        )
+        room -= violation.ByteSize()
+        if room < 0:
+            break
+        told.field_violations.append(violation)
+    return told
 
 
 def _trailers(error: WalletError) -> tuple[tuple[str, str], ...]:

@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from domain.clock import SystemClock, SystemEntropy
 from domain.errors import LimitExceeded, Overloaded, StateConflict, WalletError
 from domain.money import Asset
-from monay.wallet.v1.consumer_pb2 import GetConsumerRequest, GetConsumerResponse
-from monay.wallet.v1.money_pb2 import Heartbeat, WatchBalancesRequest, WatchBalancesResponse
+from monay.wallet.v1.consumer_pb2 import GetConsumerRequest, GetConsumerResponse, KycEvidence, UpgradeKycRequest
+from monay.wallet.v1.money_pb2 import GetBalanceRequest, Heartbeat, WatchBalancesRequest, WatchBalancesResponse
 from monay.wallet.v1.provider_pb2 import GetHealthRequest, GetProviderStatusRequest
 from monay.wallet.v1.transfer_pb2 import BatchTransferItem, BatchTransferRequest, Recipient
 from server.api.access import Call
@@ -68,6 +68,22 @@ async def test_every_bad_field_is_named_by_its_path(wallet: Wallet) -> None:
 
 
 # --- ids and trailers ---------------------------------------------------------------------------------------------
+
+
+async def test_a_thousand_bad_fields_are_told_by_the_first_that_a_trailer_holds(wallet: Wallet) -> None:
+    """Of longer trailers a client would see nothing at all, not even what kind of error it was."""
+    evidence = [KycEvidence(reference="x" * 300)] * 1_000
+    request = UpgradeKycRequest(consumer_id=SOMEBODY, kyc_level=2, evidence=evidence)
+    refusal = await refused(wallet.consumers.UpgradeKyc(request, metadata=consumer(SOMEBODY)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED")
+    assert len(refusal.detail(error_details_pb2.BadRequest).field_violations) > 10
+
+
+async def test_a_value_that_is_repeated_in_an_error_is_cut(wallet: Wallet) -> None:
+    request = GetBalanceRequest(consumer_id=SOMEBODY, asset="A" * 100_000)
+    refusal = await refused(wallet.consumers.GetBalance(request, metadata=consumer(SOMEBODY)))
+    assert refusal.reason == "ASSET_UNSUPPORTED"
+    assert len(refusal.metadata["asset"]) == 300
 
 
 async def test_every_answer_and_every_refusal_carries_an_id(wallet: Wallet) -> None:
