@@ -5,7 +5,7 @@ WORKERS ?= 1
 PY := .venv/bin/python
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check generate migrate backup restore demo token bench bench-compare soak acceptance reset doctor simulate test-sdks test-system \
+.PHONY: help run test check generate migrate backup restore demo token bench bench-compare soak acceptance reset doctor simulate fuzz audit test-sdks test-system \
         lock release clean run-environment dev-environment
 
 # -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
@@ -67,6 +67,12 @@ bench-compare: dev-environment ## This server and an earlier one in turns (BASE=
 
 acceptance: run-environment ## The guide's criteria, measured against the wallet of `make run`, or ARGS="--target host:port"
 	@$(PY) -m sandbox.acceptance $(ARGS)
+
+fuzz: dev-environment ## Call every rpc with made-up input, good and bad (SEED=n, CALLS=n)
+	@FUZZ_SEED=$(or $(SEED),1) FUZZ_CALLS=$(or $(CALLS),30000) $(PY) -m pytest -q tests/server/test_fuzzing.py $(ARGS)
+
+audit: dev-environment ## Known holes in dependencies, insecure code, secrets in files
+	@$(PY) -m sandbox.audit $(ARGS)
 
 simulate: dev-environment ## Play settlement under random histories and faults (SEEDS=1 SEED_START=n: one of them again)
 	@$(PY) -m tests.simulation --seeds $(or $(SEEDS),200) --start $(or $(SEED_START),0) $(ARGS)
