@@ -110,8 +110,7 @@ type OperationsServiceClient interface {
 	RetrySettlement(ctx context.Context, in *RetrySettlementRequest, opts ...grpc.CallOption) (*RetrySettlementResponse, error)
 	// Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 	//
-	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to whoever it
-	// belongs to.
+	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
 	//
 	// Errors: PAGE_TOKEN_INVALID.
 	ListBankTransfers(ctx context.Context, in *ListBankTransfersRequest, opts ...grpc.CallOption) (*ListBankTransfersResponse, error)
@@ -405,8 +404,7 @@ type OperationsServiceServer interface {
 	RetrySettlement(context.Context, *RetrySettlementRequest) (*RetrySettlementResponse, error)
 	// Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 	//
-	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to whoever it
-	// belongs to.
+	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
 	//
 	// Errors: PAGE_TOKEN_INVALID.
 	ListBankTransfers(context.Context, *ListBankTransfersRequest) (*ListBankTransfersResponse, error)
