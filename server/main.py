@@ -60,9 +60,11 @@ from server.api.transactions import Transactions
 from server.api.transfers import Transfers
 from server.api.withdrawals import Withdrawals
 from server.balance_feed import BalanceFeed
+from server.balance_reader import BalanceReader
 from server.figures import ProcessFigures
 from server.http import HttpServer
 from server.ledger_writer import LedgerWriter
+from server.observed import ledger_writer, tracing_of
 from server.origins import Origins
 from server.process import (
     Arguments,
@@ -169,9 +171,12 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     engine = create_engine(database_url, pool_size=settings.database_pool_size)
     await require_database(engine, production=settings.production)
     cache = Cache(revealed(settings.redis_url))
-    feed = BalanceFeed(engine=engine, hints=BalanceHints(cache, entropy=entropy), clock=clock)
+    reader = BalanceReader(database_url=database_url)
+    feed = BalanceFeed(engine=engine, reader=reader, hints=BalanceHints(cache, entropy=entropy), clock=clock)
     settlements = SettlementFeed(engine=engine, clock=clock)
-    writer = LedgerWriter(
+    tracing = tracing_of(settings, process=arguments.name)
+    writer = ledger_writer(
+        tracing,
         database_url=database_url,
         clock=clock,
         entropy=entropy,
@@ -274,8 +279,8 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         Deposits(deposits),
         Withdrawals(withdrawals),
         Swaps(swaps),
-        Balances(engine=engine, feed=feed, clock=clock),
-        Portfolios(engine=engine, rates=rates, clock=clock),
+        Balances(reader=reader, feed=feed, clock=clock),
+        Portfolios(engine=engine, reader=reader, rates=rates, clock=clock),
         Transactions(engine=engine, directory=directory),
         Statements(engine=engine, directory=directory),
         TransactionStreams(engine=engine, directory=directory, feed=feed, settlements=settlements, clock=clock),
@@ -296,6 +301,7 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
         nouns=nouns,
         health=health,
         shares_port=arguments.supervised,
+        tracing=tracing,
     )
     ProcessFigures(registry, writer=writer, engine=engine, open_streams=lambda: edge.open_streams)
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry)
@@ -306,7 +312,8 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     # What calls in flight need goes on until the last of them has its answer.
     answered = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for part in (writer, feed, settlements, keys, limits, health, metrics, *_probes(arguments, settings, health)):
+        parts = (writer, reader, feed, settlements, keys, limits, health, metrics)
+        for part in (*parts, *_probes(arguments, settings, health)):
             tasks.create_task(part.run(answered))
         try:
             await server.run(stop)
@@ -314,6 +321,8 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
             answered.set()
     await cache.close()
     await engine.dispose()
+    if tracing is not None:
+        tracing.close()
 
 
 def _probes(arguments: Arguments, settings: Settings, health: Health | None = None) -> list[Part]:
@@ -417,8 +426,10 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         await addresses.add_operator(tx, FEE_PAYER, rail.signer.fee_payer_address, now=clock.now())
     # Nobody watches balances here, but what is credited here is watched elsewhere.
     cache = Cache(revealed(settings.redis_url))
-    feed = BalanceFeed(engine=engine, hints=BalanceHints(cache, entropy=entropy), clock=clock)
-    writer = LedgerWriter(database_url=database_url, clock=clock, entropy=entropy, on_commit=feed.on_commit)
+    reader = BalanceReader(database_url=database_url)
+    feed = BalanceFeed(engine=engine, reader=reader, hints=BalanceHints(cache, entropy=entropy), clock=clock)
+    tracing = tracing_of(settings, process=arguments.name)
+    writer = ledger_writer(tracing, database_url=database_url, clock=clock, entropy=entropy, on_commit=feed.on_commit)
     health = ProviderHealth(clock)
     settlement = SettlementWorker(
         engine=engine,
@@ -510,7 +521,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     metrics = HttpServer(settings.http_listen, offset=arguments.number, registry=registry, routes=parts.routes)
     finished = asyncio.Event()
     async with asyncio.TaskGroup() as services:
-        around: list[Part] = [writer, feed, metrics, *_probes(arguments, settings)]
+        around: list[Part] = [writer, reader, feed, metrics, *_probes(arguments, settings)]
         for part in around:
             services.create_task(part.run(finished))
         try:
@@ -526,6 +537,8 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         await custodian.close()
     await cache.close()
     await engine.dispose()
+    if tracing is not None:
+        tracing.close()
 
 
 async def _token_keys(settings: Settings, clock: Clock) -> ConfiguredKey | PublishedKeys:

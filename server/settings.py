@@ -70,6 +70,8 @@ class Settings(BaseSettings):
 
     environment: Environment = Environment.DEVELOPMENT
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Where traces are sent, by OTLP over gRPC. Without it there are none, and they cost nothing."""
 
     # Storage.
     database_url: SecretStr = SecretStr("")

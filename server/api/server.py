@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 import structlog
@@ -29,6 +29,9 @@ from server.api.edge import Context, Edge, Rpc
 from server.api.health import Health
 from server.process import StartRefused
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -81,8 +84,10 @@ class GrpcServer:
         nouns: Sequence[object],
         health: Health,
         shares_port: bool,
+        tracing: Tracing | None = None,
     ) -> None:
         self._edge = edge
+        self._tracing = tracing
         self._health = health
         self._grace_seconds = settings.grace_seconds
         self._server = grpc.aio.server(options=_options(settings, shares_port=shares_port))
@@ -107,7 +112,10 @@ class GrpcServer:
         _check_nouns(nouns, [CONSUMER_WALLET, OPERATIONS, SANDBOX])
         enabled = settings.consumer_wallet_enabled
         for service in offered:
-            handlers = {method.name: _handler(self._edge, method, nouns, enabled=enabled) for method in service.methods}
+            handlers = {
+                method.name: _handler(self._edge, method, nouns, enabled=enabled, tracing=self._tracing)
+                for method in service.methods
+            }
             self._add(grpc.method_handlers_generic_handler(service.full_name, handlers))
         self._add(_health_handler(self._edge, self._health))
         names = [*(service.full_name for service in offered), HEALTH_SERVICE.full_name, REFLECTION_V1]
@@ -180,7 +188,7 @@ def _check_nouns(nouns: Iterable[object], known: Iterable[ServiceDescriptor]) ->
 
 
 def _handler(
-    edge: Edge, method: MethodDescriptor, nouns: Sequence[object], *, enabled: bool
+    edge: Edge, method: MethodDescriptor, nouns: Sequence[object], *, enabled: bool, tracing: Tracing | None
 ) -> grpc.RpcMethodHandler[Any, Any]:
     rpc = edge.rpc(method)
     name = method_name(method.name)
@@ -192,7 +200,10 @@ def _handler(
     reads, writes = validation.reader(method.input_type), GetMessageClass(method.output_type).SerializeToString
     if method.server_streaming:
         return grpc.unary_stream_rpc_method_handler(edge.stream(rpc, behaviour), reads, writes)
-    return grpc.unary_unary_rpc_method_handler(edge.unary(rpc, behaviour), reads, writes)
+    handler = edge.unary(rpc, behaviour)
+    if tracing is not None:
+        handler = tracing.unary(rpc.service, rpc.method, handler)
+    return grpc.unary_unary_rpc_method_handler(handler, reads, writes)
 
 
 def _is_for_consumers(rpc: Rpc) -> bool:
