@@ -24,7 +24,7 @@ def from_wallet(simulator: Simulator, outbound: Body, state: str) -> None:
         outbound["_inbound"] = inbound["id"]
         _enter(simulator, inbound, state)
     elif _is_mints(simulator, token, address):
-        _at_mint(simulator, outbound["sourceAddress"], token, outbound["_micros"], outbound["txHash"])
+        _at_mint(simulator, token, outbound["_micros"], outbound["txHash"])
 
 
 def from_outside(
@@ -38,7 +38,7 @@ def from_outside(
         _enter(simulator, inbound, "COMPLETE")
         return inbound
     if _is_mints(simulator, token, address):
-        return _at_mint(simulator, source, token, amount, tx_hash)
+        return _at_mint(simulator, token, amount, tx_hash)
     return None
 
 
@@ -89,12 +89,12 @@ def _is_mints(simulator: Simulator, token: Token, address: str) -> bool:
     return token.symbol in CURRENCY_OF_SYMBOL and any(body["chain"] == chain for body in at_address)
 
 
-def _at_mint(simulator: Simulator, source: str, token: Token, amount: int, tx_hash: str) -> Body:
+def _at_mint(simulator: Simulator, token: Token, amount: int, tx_hash: str) -> Body:
     """Tokens at the deposit address are a transfer of Mint's, not a deposit."""
     currency = CURRENCY_OF_SYMBOL[token.symbol]
     body: Body = {
         "id": simulator.store.new_id(),
-        "source": {"type": "blockchain", "chain": CHAIN_OF_BLOCKCHAIN[token.blockchain], "address": source},
+        "source": {"type": "blockchain", "chain": CHAIN_OF_BLOCKCHAIN[token.blockchain]},
         "destination": {"type": "wallet", "id": MASTER_WALLET_ID},
         "amount": {"amount": fiat_amount(amount), "currency": currency},
         "transactionHash": tx_hash,

@@ -129,6 +129,10 @@ class FiatMoney(Body):
     currency: Currency
 
 
+class UsdMoney(FiatMoney):
+    currency: Literal["USD"]
+
+
 _Text = Annotated[str, Field(min_length=1, max_length=1024)]
 _Line = Annotated[str, Field(max_length=35)]
 _Country = Annotated[str, Field(min_length=2, max_length=2)]
@@ -179,7 +183,7 @@ class MockWireBank(Body):
 
 class CreateMockWire(Body):
     tracking_ref: str
-    amount: FiatMoney
+    amount: UsdMoney
     beneficiary_bank: MockWireBank
 
 
