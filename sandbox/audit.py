@@ -13,8 +13,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sys.executable).parent
@@ -34,10 +35,10 @@ class Unavailable(Exception):
 
 def advisories() -> list[str]:
     """Known vulnerabilities of the locked Python packages."""
+    options = ["--disable-pip", "--no-deps", "--format=json", "--progress-spinner=off"]
     found, audited = set[str](), 0
     for lock in LOCKS:
-        command = [PROGRAMS / "pip-audit", "--disable-pip", "--no-deps", "--format=json", "--progress-spinner=off"]
-        done = _run([*command, "-r", ROOT / "deploy" / "locks" / f"{lock}.txt"])
+        done = _run([PROGRAMS / "pip-audit", *options, "-r", f"deploy/locks/{lock}.txt"])
         try:
             packages = json.loads(done.stdout)["dependencies"]
         except (ValueError, KeyError):
@@ -53,15 +54,8 @@ def advisories() -> list[str]:
 
 def insecure_code() -> list[str]:
     """What the security rules have against our code."""
-    command = [
-        PROGRAMS / "ruff",
-        "check",
-        "--quiet",
-        "--config",
-        "deploy/security-lint.toml",
-        "--output-format=concise",
-    ]
-    return [line for line in _run([*command, "--output-format=concise", "."]).stdout.splitlines() if ": S" in line]
+    options = ["--quiet", "--config", "deploy/security-lint.toml", "--output-format=concise"]
+    return [line for line in _run([PROGRAMS / "ruff", "check", *options, "."]).stdout.splitlines() if ": S" in line]
 
 
 def secrets() -> list[str]:
@@ -70,29 +64,27 @@ def secrets() -> list[str]:
     return sorted(f"{file}: {kind}" for (file, hashed), kind in found.items() if (file, hashed) not in known)
 
 
-def _scan() -> dict[str, object]:
+def _scan() -> dict[str, Any]:
     files = _run(["git", "ls-files", "--cached", "--others", "--exclude-standard"]).stdout.splitlines()
-    command = [PROGRAMS / "detect-secrets", "scan", "--exclude-files", NOT_SCANNED, "--exclude-lines", NOT_SECRET_LINES]
-    scan: dict[str, object] = json.loads(_run([*command, *files]).stdout)
+    exceptions = ["--exclude-files", NOT_SCANNED, "--exclude-lines", NOT_SECRET_LINES]
+    scan: dict[str, Any] = json.loads(_run([PROGRAMS / "detect-secrets", "scan", *exceptions, *files]).stdout)
     return scan
 
 
-def _by_file(scan: dict[str, object]) -> dict[tuple[str, str], str]:
-    results = scan["results"]
-    assert isinstance(results, dict)
-    return {(file, one["hashed_secret"]): one["type"] for file, some in results.items() for one in some}
+def _by_file(scan: dict[str, Any]) -> dict[tuple[str, str], str]:
+    return {(file, one["hashed_secret"]): one["type"] for file, some in scan["results"].items() for one in some}
 
 
 def _accept() -> None:
     scan = _scan()
     results = {
         file: sorted(({"type": one["type"], "hashed_secret": one["hashed_secret"]} for one in some), key=str)
-        for file, some in sorted(scan["results"].items())  # type: ignore[attr-defined]
+        for file, some in sorted(scan["results"].items())
     }
     BASELINE.write_text(json.dumps({"results": results}, indent=1) + "\n")
 
 
-def _run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 

@@ -1,4 +1,4 @@
-"""docs/settings.md: every variable of the environment, as `server/settings.py` says it. UPDATE_GUIDE=1 writes the page."""
+"""docs/settings.md: every variable of the environment, as the code says it. UPDATE_GUIDE=1 writes the page."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from server.settings import Settings
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 BEGINNING = """# Settings
 
-Everything is said by environment variables, read once at the start; `server/settings.py` is where they are declared, and this
-page is made from it. What is wrong with them is told in one message before anything starts. Lists are separated by commas,
-empty variables count as not set. Passwords and keys are never printed.
+Everything is said by environment variables, read once at the start; `server/settings.py` is where they are declared,
+and this page is made from it. What is wrong with them is told in one message before anything starts. Lists are
+separated by commas, empty variables count as not set. Passwords and keys are never printed.
 
-Migrations read `DATABASE_OWNER_URL` and `DATABASE_URL`: at the end of an upgrade the role of the second is granted what the
-service needs. `PORT_OFFSET` shifts all ports of `make run`.
-"""
+Migrations read `DATABASE_OWNER_URL` and `DATABASE_URL`: at the end of an upgrade the role of the second is granted what
+the service needs. `PORT_OFFSET` shifts all ports of `make run`."""
 
 
 def page() -> str:
