@@ -56,7 +56,12 @@ class Checks:
     # --- verification tasks -------------------------------------------------------------------------------------------
 
     async def _connectivity(self) -> None:
-        status = await self._client.ask("GetProviderStatus", GetProviderStatusRequest())
+        # A wallet that has just started has yet to look at its providers.
+        for _ in range(60):
+            status = await self._client.ask("GetProviderStatus", GetProviderStatusRequest())
+            if status.providers and all(provider.healthy for provider in status.providers):
+                break
+            await asyncio.sleep(0.5)
         tempo = next((p for p in status.providers if p.provider == "tempo"), None)
         health = await self._client.ask("GetHealth", GetHealthRequest())
         self._table.add(
