@@ -15,147 +15,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from domain.clock import SystemClock
 from providers.base import ProviderUnavailable
-from providers.circle import CircleConfig, EventRules, Rates, connect, known_tokens
-from providers.circle.events import CircleEvents
+from providers.circle import EventRules, connect
 from providers.circle.keys import FETCHES_A_MINUTE
 from providers.events import EventRefused, ProviderEvent, RefusalCause
 from tests.providers.worlds import ManualClock
 
+from .senders import CONFIRMING_URL, ENTITY, EVENT, KEY_ID, TRANSACTION, Senders
+
 GOLDEN = Path(__file__).parents[4] / "shared" / "data" / "golden-webhook-v2.json"
-KEY_ID = "879dc113-5ca4-4ff7-a6b7-54652083fcf8"
-TRANSACTION = "c4d1da72-111e-4d52-bdbf-2e74a2d803d5"
-EVENT = "0d3c6a5e-2b39-4a05-9d77-0c3c5a2d6a10"
-ENTITY = "5a0de5a0-0000-4000-8000-00000000e111"
-TOPIC = "arn:aws:sns:us-west-2:908968368384:sandbox_platform-notifications-topic"
-CERTIFICATE_URL = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-1.pem"
-CONFIRMING_URL = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=abc"
-
-
-class Circle(httpx.AsyncBaseTransport):
-    """Circle's keys, and nothing else of it."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, str] = {}
-        self.topics = [TOPIC]
-        self.away = False
-        self.asked: list[str] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request.url.path)
-        if self.away:
-            raise httpx.ConnectError("away")
-        if request.url.path == "/v1/notifications/subscriptions":
-            details = [{"url": topic, "status": "confirmed"} for topic in self.topics]
-            body = [{"id": EVENT, "endpoint": "https://wallet.test", "subscriptionDetails": details}]
-            return httpx.Response(200, json={"data": body})
-        key = self.keys.get(request.url.path.rsplit("/", 1)[-1])
-        if key is None:
-            return httpx.Response(404, json={"code": 404, "message": "Not found"})
-        return httpx.Response(200, json={"data": {"id": KEY_ID, "algorithm": "ECDSA_SHA_256", "publicKey": key}})
-
-
-class World:
-    """A judge of events, and the keys that it is to believe."""
-
-    def __init__(self, *, entity_id: str | None = ENTITY) -> None:
-        self.circle = Circle()
-        self.clock = ManualClock()
-        self.wallets_key = ec.generate_private_key(ec.SECP256R1())
-        self.circle.keys[KEY_ID] = _public(self.wallets_key)
-        self.amazon_key, self.certificate = _certificate(self.clock.now())
-        config = CircleConfig(
-            wallets_url="https://circle.test",
-            mint_url="https://circle.test",
-            api_key="TEST_API_KEY:id:secret",
-            mint_api_key="SAND_API_KEY:id:secret",
-            entity_secret=bytes(32),
-            wallet_set="",
-            chain="ARC-TESTNET",
-            tokens=known_tokens("ARC-TESTNET"),
-            rates=Rates(reads=1_000, writes=1_000),
-            events=EventRules(entity_id=entity_id),
-            transport=self.circle,
-        )
-        self.config: CircleConfig = config
-        self.events: CircleEvents = connect(config, clock=self.clock).events
-        self.amazon_asked: list[str] = []
-        self.events.mint._http = httpx.AsyncClient(transport=httpx.MockTransport(self._amazon))
-
-    def _amazon(self, request: httpx.Request) -> httpx.Response:
-        self.amazon_asked.append(str(request.url))
-        return httpx.Response(200, content=self.certificate)
-
-    # --- what they send -----------------------------------------------------------------------------------------------
-
-    def wallets_event(self, **changes: Any) -> bytes:
-        event = {
-            "subscriptionId": EVENT,
-            "notificationId": EVENT,
-            "notificationType": "transactions.outbound",
-            "notification": {"id": TRANSACTION, "state": "COMPLETE"},
-            "timestamp": self.clock.now().isoformat().replace("+00:00", ".779834211Z"),
-            "version": 2,
-            **changes,
-        }
-        return json.dumps(event).encode()
-
-    def wallets_headers(self, body: bytes, *, key: ec.EllipticCurvePrivateKey | None = None) -> dict[str, str]:
-        signature = (key or self.wallets_key).sign(body, ec.ECDSA(hashes.SHA256()))
-        return {"x-circle-key-id": KEY_ID, "x-circle-signature": base64.b64encode(signature).decode()}
-
-    def mint_event(self, message: dict[str, Any] | None = None, **changes: str) -> bytes:
-        said = message or {"clientId": ENTITY, "notificationType": "payouts", "payout": {"id": TRANSACTION}}
-        envelope = {
-            "Type": "Notification",
-            "MessageId": EVENT,
-            "TopicArn": TOPIC,
-            "Message": json.dumps(said),
-            "Timestamp": self.clock.now().isoformat().replace("+00:00", "Z"),
-            "SignatureVersion": "1",
-            "SigningCertURL": CERTIFICATE_URL,
-            **changes,
-        }
-        return self.signed(envelope)
-
-    def question(self, **changes: str) -> bytes:
-        asked = {"Type": "SubscriptionConfirmation", "Token": "abc", "SubscribeURL": CONFIRMING_URL}
-        return self.mint_event(None, **{**asked, **changes})
-
-    def signed(self, envelope: dict[str, str], *, key: rsa.RSAPrivateKey | None = None) -> bytes:
-        names = ["Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
-        said = "".join(f"{name}\n{envelope[name]}\n" for name in names if name in envelope).encode()
-        algorithm = hashes.SHA256() if envelope["SignatureVersion"] == "2" else hashes.SHA1()
-        signature = (key or self.amazon_key).sign(said, padding.PKCS1v15(), algorithm)
-        return json.dumps({**envelope, "Signature": base64.b64encode(signature).decode()}).encode()
-
-
-def _public(key: ec.EllipticCurvePrivateKey) -> str:
-    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return base64.b64encode(der).decode()
-
-
-def _certificate(now: datetime) -> tuple[rsa.RSAPrivateKey, bytes]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
-    unsigned = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    unsigned = (
-        unsigned.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=30))
-    )
-    return key, unsigned.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Senders:
+    return Senders()
 
 
 async def refused(judging: Any) -> RefusalCause:
@@ -167,7 +44,7 @@ async def refused(judging: Any) -> RefusalCause:
 # --- Wallets ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_signed_event_names_what_to_look_at_and_nothing_else(world: World) -> None:
+async def test_a_signed_event_names_what_to_look_at_and_nothing_else(world: Senders) -> None:
     body = world.wallets_event()
     event = await world.events.wallets.verify(world.wallets_headers(body), body)
     assert event == ProviderEvent(
@@ -187,7 +64,7 @@ async def test_the_published_example_is_verified_on_its_raw_bytes() -> None:
             pytest.fail(f"{GOLDEN.name} is not here, and REQUIRE_ALL=1 asks for everything")
         pytest.skip(f"{GOLDEN.name} is not here")
     golden = json.loads(GOLDEN.read_text())
-    world = World()
+    world = Senders()
     world.circle.keys[golden["keyId"]] = golden["publicKey"]
     world.clock.advance((datetime(2024, 1, 26, 18, 23, tzinfo=UTC) - world.clock.now()).total_seconds())
     headers = {"x-circle-key-id": golden["keyId"], "x-circle-signature": golden["signature"]}
@@ -197,7 +74,7 @@ async def test_the_published_example_is_verified_on_its_raw_bytes() -> None:
         assert await refused(world.events.wallets.verify(headers, changed.encode())) is RefusalCause.FORGED
 
 
-async def test_another_key_or_another_body_is_a_forgery(world: World) -> None:
+async def test_another_key_or_another_body_is_a_forgery(world: Senders) -> None:
     body = world.wallets_event()
     stranger = world.wallets_headers(body, key=ec.generate_private_key(ec.SECP256R1()))
     assert await refused(world.events.wallets.verify(stranger, body)) is RefusalCause.FORGED
@@ -207,14 +84,14 @@ async def test_another_key_or_another_body_is_a_forgery(world: World) -> None:
 
 
 @pytest.mark.parametrize("signature", ["", "no base64!", "AAAA", base64.b64encode(b"x" * 70).decode()])
-async def test_a_signature_that_is_none_is_a_forgery(world: World, signature: str) -> None:
+async def test_a_signature_that_is_none_is_a_forgery(world: Senders, signature: str) -> None:
     body = world.wallets_event()
     headers = {**world.wallets_headers(body), "x-circle-signature": signature}
     assert await refused(world.events.wallets.verify(headers, body)) is RefusalCause.FORGED
 
 
 @pytest.mark.parametrize("key_id", ["", "x", "../../v1/w3s/wallets", KEY_ID + "/..", "?"])
-async def test_what_is_no_keys_name_is_asked_of_nobody(world: World, key_id: str) -> None:
+async def test_what_is_no_keys_name_is_asked_of_nobody(world: Senders, key_id: str) -> None:
     """A header of a stranger's becomes part of a path that is asked for with our key."""
     body = world.wallets_event()
     headers = {**world.wallets_headers(body), "x-circle-key-id": key_id}
@@ -222,14 +99,14 @@ async def test_what_is_no_keys_name_is_asked_of_nobody(world: World, key_id: str
     assert world.circle.asked == []
 
 
-async def test_a_key_is_asked_for_once(world: World) -> None:
+async def test_a_key_is_asked_for_once(world: Senders) -> None:
     body = world.wallets_event()
     for _ in range(3):
         await world.events.wallets.verify(world.wallets_headers(body), body)
     assert len(world.circle.asked) == 1
 
 
-async def test_keys_that_nobody_has_are_not_asked_for_without_end(world: World) -> None:
+async def test_keys_that_nobody_has_are_not_asked_for_without_end(world: Senders) -> None:
     """Each costs a request of the budget that settlements need. Beyond the bound, the sender may try again."""
     body = world.wallets_event()
 
@@ -245,7 +122,7 @@ async def test_keys_that_nobody_has_are_not_asked_for_without_end(world: World) 
     await world.events.wallets.verify(world.wallets_headers(body), body)
 
 
-async def test_without_circle_there_is_no_verdict(world: World) -> None:
+async def test_without_circle_there_is_no_verdict(world: Senders) -> None:
     """Refusing would make the sender give up on a genuine event."""
     world.circle.away = True
     body = world.wallets_event()
@@ -253,7 +130,7 @@ async def test_without_circle_there_is_no_verdict(world: World) -> None:
         await world.events.wallets.verify(world.wallets_headers(body), body)
 
 
-async def test_an_event_of_last_week_is_stale_and_one_of_yesterday_is_not(world: World) -> None:
+async def test_an_event_of_last_week_is_stale_and_one_of_yesterday_is_not(world: Senders) -> None:
     """Circle goes on trying for a day and a half."""
     body = world.wallets_event()
     world.clock.advance(36 * 3_600)
@@ -275,17 +152,17 @@ async def test_an_event_of_last_week_is_stale_and_one_of_yesterday_is_not(world:
     ],
     ids=str,
 )
-async def test_a_signed_event_without_what_it_needs_is_malformed(world: World, changes: dict[str, Any]) -> None:
+async def test_a_signed_event_without_what_it_needs_is_malformed(world: Senders, changes: dict[str, Any]) -> None:
     body = world.wallets_event(**changes)
     assert await refused(world.events.wallets.verify(world.wallets_headers(body), body)) is RefusalCause.MALFORMED
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'"text"', b"[" * 100_000])
-async def test_signed_nonsense_is_malformed(world: World, body: bytes) -> None:
+async def test_signed_nonsense_is_malformed(world: Senders, body: bytes) -> None:
     assert await refused(world.events.wallets.verify(world.wallets_headers(body), body)) is RefusalCause.MALFORMED
 
 
-async def test_kinds_of_events_that_we_do_not_know_are_about_nothing(world: World) -> None:
+async def test_kinds_of_events_that_we_do_not_know_are_about_nothing(world: Senders) -> None:
     body = world.wallets_event(notificationType="weather.changed", notification={"temperature": 20})
     event = await world.events.wallets.verify(world.wallets_headers(body), body)
     assert (event.subject, event.reference) == ("", "")
@@ -295,7 +172,7 @@ async def test_kinds_of_events_that_we_do_not_know_are_about_nothing(world: Worl
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
-async def test_a_notification_of_mint_names_what_to_look_at(world: World, version: str) -> None:
+async def test_a_notification_of_mint_names_what_to_look_at(world: Senders, version: str) -> None:
     event = await world.events.mint.verify({}, world.mint_event(SignatureVersion=version))
     assert (event.id, event.subject, event.reference) == (f"circle:mint:{EVENT}", "payout", TRANSACTION)
 
@@ -309,12 +186,12 @@ async def test_a_notification_of_mint_names_what_to_look_at(world: World, versio
     ],
     ids=["deposit", "wire", "return"],
 )
-async def test_each_resource_of_mint_has_its_subject(world: World, said: dict[str, Any], subject: str) -> None:
+async def test_each_resource_of_mint_has_its_subject(world: Senders, said: dict[str, Any], subject: str) -> None:
     event = await world.events.mint.verify({}, world.mint_event({"clientId": ENTITY, **said}))
     assert (event.subject, event.reference) == (subject, TRANSACTION)
 
 
-async def test_a_subject_line_is_part_of_what_is_signed(world: World) -> None:
+async def test_a_subject_line_is_part_of_what_is_signed(world: Senders) -> None:
     body = world.mint_event(Subject="News")
     await world.events.mint.verify({}, body)
     assert await refused(world.events.mint.verify({}, body.replace(b"News", b"Lies"))) is RefusalCause.FORGED
@@ -336,13 +213,13 @@ async def test_a_subject_line_is_part_of_what_is_signed(world: World) -> None:
         "",
     ],
 )
-async def test_certificates_come_from_amazon_and_from_nowhere_else(world: World, url: str) -> None:
+async def test_certificates_come_from_amazon_and_from_nowhere_else(world: Senders, url: str) -> None:
     """The signature would be right: with the key of a certificate that the sender has made."""
     assert await refused(world.events.mint.verify({}, world.mint_event(SigningCertURL=url))) is RefusalCause.FORGED
     assert world.amazon_asked == []
 
 
-async def test_a_topic_that_circle_does_not_name_is_refused_before_anything_is_fetched(world: World) -> None:
+async def test_a_topic_that_circle_does_not_name_is_refused_before_anything_is_fetched(world: Senders) -> None:
     """Everybody has a topic at Amazon, with Amazon's signature."""
     body = world.mint_event(TopicArn="arn:aws:sns:us-west-2:666666666666:evil")
     assert await refused(world.events.mint.verify({}, body)) is RefusalCause.FORGED
@@ -350,7 +227,7 @@ async def test_a_topic_that_circle_does_not_name_is_refused_before_anything_is_f
 
 
 @pytest.mark.parametrize("field", ["Message", "MessageId", "Timestamp", "Type"])
-async def test_a_changed_envelope_is_a_forgery(world: World, field: str) -> None:
+async def test_a_changed_envelope_is_a_forgery(world: Senders, field: str) -> None:
     envelope = json.loads(world.mint_event())
     other = {
         "Message": json.dumps({"clientId": ENTITY, "notificationType": "payouts", "payout": {"id": EVENT}}),
@@ -362,12 +239,12 @@ async def test_a_changed_envelope_is_a_forgery(world: World, field: str) -> None
     assert await refused(world.events.mint.verify({}, json.dumps(forged).encode())) is RefusalCause.FORGED
 
 
-async def test_a_certificate_that_has_expired_signs_nothing(world: World) -> None:
+async def test_a_certificate_that_has_expired_signs_nothing(world: Senders) -> None:
     world.clock.advance(31 * 86_400)
     assert await refused(world.events.mint.verify({}, world.mint_event())) is RefusalCause.FORGED
 
 
-async def test_what_was_said_more_than_an_hour_ago_is_stale(world: World) -> None:
+async def test_what_was_said_more_than_an_hour_ago_is_stale(world: Senders) -> None:
     """SNS has given up by then; whoever sends it now is somebody else."""
     body = world.mint_event()
     world.clock.advance(3_599)
@@ -376,7 +253,7 @@ async def test_what_was_said_more_than_an_hour_ago_is_stale(world: World) -> Non
     assert await refused(world.events.mint.verify({}, body)) is RefusalCause.STALE
 
 
-async def test_an_event_about_another_entity_is_refused(world: World) -> None:
+async def test_an_event_about_another_entity_is_refused(world: Senders) -> None:
     """The topic is shared by all of Circle's customers."""
     body = world.mint_event({"clientId": EVENT, "notificationType": "payouts", "payout": {"id": TRANSACTION}})
     assert await refused(world.events.mint.verify({}, body)) is RefusalCause.FORGED
@@ -393,12 +270,12 @@ async def test_an_event_about_another_entity_is_refused(world: World) -> None:
     ],
     ids=["type", "id", "signature", "topic", "list"],
 )
-async def test_what_is_no_envelope_is_malformed(world: World, change: Callable[[Any], Any]) -> None:
+async def test_what_is_no_envelope_is_malformed(world: Senders, change: Callable[[Any], Any]) -> None:
     body = json.dumps(change(json.loads(world.mint_event()))).encode()
     assert await refused(world.events.mint.verify({}, body)) is RefusalCause.MALFORMED
 
 
-async def test_a_question_leads_to_a_worker_that_answers_at_amazon(world: World) -> None:
+async def test_a_question_leads_to_a_worker_that_answers_at_amazon(world: Senders) -> None:
     event = await world.events.mint.verify({}, world.question())
     assert (event.subject, event.reference) == ("subscription_confirmation", CONFIRMING_URL)
     await world.events.mint.confirm(event.reference)
@@ -406,13 +283,13 @@ async def test_a_question_leads_to_a_worker_that_answers_at_amazon(world: World)
 
 
 @pytest.mark.parametrize("url", ["https://evil.test/?Action=ConfirmSubscription", "http://127.0.0.1:5432/"])
-async def test_a_question_that_is_to_be_answered_elsewhere_is_refused_twice(world: World, url: str) -> None:
+async def test_a_question_that_is_to_be_answered_elsewhere_is_refused_twice(world: Senders, url: str) -> None:
     """A request to wherever a stranger likes, from inside our network, is what such questions are good for."""
     assert await refused(world.events.mint.verify({}, world.question(SubscribeURL=url))) is RefusalCause.FORGED
     assert await refused(world.events.mint.confirm(url)) is RefusalCause.FORGED
 
 
-async def test_other_hosts_are_believed_only_where_they_are_named(world: World) -> None:
+async def test_other_hosts_are_believed_only_where_they_are_named(world: Senders) -> None:
     """The simulator has its certificate on this machine. Production refuses to start with such a host."""
     local = "http://127.0.0.1:58080/c.pem"
     body = world.mint_event(SigningCertURL=local)
