@@ -5,7 +5,7 @@ WORKERS ?= 1
 PY := .venv/bin/python
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check generate migrate backup restore demo token bench bench-compare soak acceptance reset doctor simulate fuzz audit test-sdks test-system \
+.PHONY: help run test check generate migrate backup restore plots demo token bench bench-compare soak acceptance reset doctor simulate fuzz audit test-sdks test-system \
         lock release clean run-environment dev-environment
 
 # -I keeps the folder of the script out of the module path: sandbox/token.py is not the standard library's `token`.
@@ -73,6 +73,9 @@ fuzz: dev-environment ## Call every rpc with made-up input, good and bad (SEED=n
 
 audit: dev-environment ## Known holes in dependencies, insecure code, secrets in files
 	@$(PY) -m sandbox.audit $(ARGS)
+
+plots: dev-environment ## Pictures of the dashboards into docs/images, from the wallet of `make run` under a real Prometheus
+	@$(PY) -m benchmarks.dashboards $(ARGS)
 
 simulate: dev-environment ## Play settlement under random histories and faults (SEEDS=1 SEED_START=n: one of them again)
 	@$(PY) -m tests.simulation --seeds $(or $(SEEDS),200) --start $(or $(SEED_START),0) $(ARGS)

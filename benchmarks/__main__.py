@@ -2,6 +2,7 @@
 
 make bench                    everything, about ten minutes; brings docs/performance.md up to date
 make bench ARGS=--quick       a minute, printed only
+make bench ARGS=--history     pages of a history of five million entries, a few minutes, printed only
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import subprocess
 import sys
 
-from benchmarks import books, report, transfers, world
+from benchmarks import books, history, report, transfers, world
 from benchmarks.generator import Generator
 from benchmarks.measurement import Load
 from benchmarks.world import World
@@ -29,7 +30,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a minute, one repetition, nothing written")
     parser.add_argument("--accounts", type=int, default=ACCOUNTS, help="consumers to pay each other")
     parser.add_argument("--workers", type=int, default=WORKERS, help="API processes")
+    parser.add_argument("--history", action="store_true", help="pages of a long history, and nothing else")
     options = parser.parse_args()
+    if options.history:
+        return _history()
     pace = transfers.QUICK if options.quick else transfers.FULL
     try:
         with world.running(account_count=options.accounts, workers=options.workers) as running:
@@ -55,6 +59,15 @@ def main() -> int:
     print("\n" + report.tables(found))
     if not options.quick:
         report.publish(found)
+    return 0
+
+
+def _history() -> int:
+    try:
+        _say("\n".join(history.measure()))
+    except Refused as refusal:
+        print(f"make bench: {refusal}", file=sys.stderr)
+        return 1
     return 0
 
 

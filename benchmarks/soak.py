@@ -109,12 +109,12 @@ class Soak:
     async def _people_join(self) -> None:
         for number in range(PEOPLE):
             phone = f"+1415{random.randrange(2_000_000, 9_999_999)}"
-            person = await _patiently(
+            joined = await _patiently(
                 lambda phone=phone, number=number: self.wallet.onboard(
                     OnboardRequest(email=f"soak{number}.{uuid4().hex[:10]}@example.com", phone=phone)
                 )
             )
-            self.people.append(person.consumer.id)
+            self.people.append(joined.consumer.id)
         for person in self.people:
             await self.wallet.sandbox.faucet(FaucetRequest(consumer_id=person, amount=GIFT), timeout=60)
         while not await self._funded():  # noqa: ASYNC110

@@ -18,9 +18,10 @@ import structlog
 
 from domain.clock import Clock
 from domain.commands import BalanceKey
-from domain.errors import ConsumerNotFound, DatabaseUnavailable
+from domain.errors import ConsumerNotFound, DatabaseUnavailable, Overloaded
 from domain.identity import ConsumerId
 from domain.money import Asset
+from server.balance_reader import BalanceReader
 from storage import balances
 from storage.balances import BalanceReading
 from storage.database import Engine, reading
@@ -94,9 +95,16 @@ class BalanceFeed:
     """Tells watchers what changed. One for each process."""
 
     def __init__(
-        self, *, engine: Engine, hints: BalanceHints, clock: Clock, reread_seconds: float = REREAD_SECONDS
+        self,
+        *,
+        engine: Engine,
+        reader: BalanceReader,
+        hints: BalanceHints,
+        clock: Clock,
+        reread_seconds: float = REREAD_SECONDS,
     ) -> None:
         self._engine = engine
+        self._reader = reader
         self._hints = hints
         self._clock = clock
         self._reread_seconds = reread_seconds
@@ -162,8 +170,8 @@ class BalanceFeed:
                 if started >= self._compare_at:
                     await self._compare()
                     self._compare_at = started + self._reread_seconds
-            except DatabaseUnavailable as error:
-                log.warning("balance_feed.database", error=str(error.__cause__)[:200])
+            except (DatabaseUnavailable, Overloaded) as error:
+                log.warning("balance_feed.database", error=str(error.__cause__ or error)[:200])
                 await self._clock.sleep(PAUSE_SECONDS)
             # As long again as the reading took: however many commits there are, watchers cost half a connection.
             await self._clock.sleep(min(self._clock.monotonic() - started, PAUSE_SECONDS))
@@ -176,9 +184,8 @@ class BalanceFeed:
             # Taken out before they are read: whoever is marked meanwhile is read once more.
             self._stale.difference_update(chunk)
             try:
-                async with reading(self._engine) as tx:
-                    found = await balances.of_consumers(tx, chunk)
-            except DatabaseUnavailable:
+                found = await self._reader.of_consumers(chunk)
+            except (DatabaseUnavailable, Overloaded):
                 self._stale.update(chunk)
                 raise
             for consumer in chunk:

@@ -11,17 +11,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Select, cast, func, select
+from sqlalchemy import BigInteger, Column, Select, cast, func, literal_column, select
 
 from domain.commands import BalanceKey
 from domain.money import Asset
 from domain.settlement import FINAL
 from storage.arrays import columns_of, given_rows
+from storage.committer import CommitterConnection
 from storage.database import Tx
+from storage.ledger.statements import Statement
 from storage.schema import custody_positions, settlement_items, stablecoin_balances
 
 _b = stablecoin_balances.c
 _VERSIONS = Column("versions", BigInteger)
+_NOTHING: Any = literal_column("0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def _read() -> Select[Any]:
         _b.asset,
         _b.available_micros,
         _b.held_micros,
-        func.greatest(_owed() - _standing() + _going_out(), 0),
+        func.greatest(_owed() - _standing() + _going_out(), _NOTHING),
         _b.version,
         _b.changed_at,
     )
@@ -76,14 +79,27 @@ def _standing() -> Any:
 def _going_out() -> Any:
     i = settlement_items.c
     of_balance = (i.sender == _b.consumer_id) & (i.asset == _b.asset)
-    return _total(select(func.sum(i.micros)).where(of_balance, i.state.not_in(sorted(FINAL)), i.counts))
+    final: list[Any] = [literal_column(f"'{state}'") for state in sorted(FINAL)]
+    return _total(select(func.sum(i.micros)).where(of_balance, i.state.not_in(final), i.counts))
 
 
 def _total(summed: Select[Any]) -> Any:
-    return func.coalesce(cast(summed.scalar_subquery(), BigInteger), 0)
+    return func.coalesce(cast(summed.scalar_subquery(), BigInteger), _NOTHING)
 
 
 _READ = _read()
+_READ_TOGETHER = Statement(_READ, [_b.consumer_id])
+
+
+async def read_together(
+    connection: CommitterConnection, consumers: Collection[UUID]
+) -> dict[BalanceKey, BalanceReading]:
+    """`of_consumers` on a connection that is kept for nothing else, which costs a third of one from the pool."""
+    trip = connection.round_trip()
+    answer = _READ_TOGETHER.add_to(trip, [(consumer,) for consumer in sorted(consumers)])
+    await trip.send()
+    found = (BalanceReading(row[0], Asset(row[1]), *row[2:]) for row in answer.rows)
+    return {(reading.consumer_id, reading.asset): reading for reading in found}
 
 
 async def changed(tx: Tx, known: Mapping[UUID, int]) -> list[UUID]:

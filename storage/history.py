@@ -2,8 +2,8 @@
 
 A balance's versions have no gaps and its entries' times never run behind their versions. So a place in the history is
 one version for each asset, a look-back of a given length is a range of versions, and the version at a given time is
-found by halving. Whatever the filter, a page looks at `LOOK_BACK` entries of each asset at most: a rare counterparty
-in a history of millions gives short pages, and never a slow one.
+found by halving. Whatever the filter, a page looks at `LOOK_BACK` entries of each asset at a time and goes on until it
+is full, `MOST_LOOKS` times at most: only what is very rare in a history of millions gives short pages, never slow ones.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from storage.database import Tx
 from storage.schema import entries, stablecoin_balances, transactions, withdrawals
 
 LOOK_BACK = 10_000
+MOST_LOOKS = 5
 
 _e = entries.c
 _b = stablecoin_balances.c
@@ -83,7 +84,7 @@ async def first_since(tx: Tx, consumer: UUID, versions: Versions, time: datetime
     if not versions:
         return {}
     rows = await tx.execute(
-        _halving(),
+        _HALVING,
         {"consumer": consumer, "time": time, **columns_of(("asset", "below"), sorted(versions.items()))},
     )
     return {Asset(asset): version for asset, version in rows}
@@ -110,8 +111,25 @@ def _halving() -> Select[Any]:
     return select(search.c.asset, search.c.low).where(search.c.low >= search.c.high)
 
 
+_HALVING = _halving()
+
+
 async def page(tx: Tx, consumer: UUID, place: Place, filters: Filters, size: int) -> Page:
-    """The next lines of the history, `size` at most."""
+    """The next lines of the history, `size` at most; fewer at its end, or where too few were found in too many."""
+    lines: list[Line] = []
+    following: Place | None = place
+    for _ in range(MOST_LOOKS):
+        assert following is not None
+        found = await _look(tx, consumer, following, filters, size - len(lines))
+        lines += found.lines
+        following = found.next
+        if following is None or len(lines) == size:
+            break
+    return Page(lines, following)
+
+
+async def _look(tx: Tx, consumer: UUID, place: Place, filters: Filters, size: int) -> Page:
+    """One look back, over the next `LOOK_BACK` entries of each asset."""
     windows = {asset: max(place.start[asset], below - LOOK_BACK) for asset, below in place.below.items()}
     found = await _lines(tx, consumer, place, windows, filters, size + 1)
     unread = {

@@ -39,6 +39,12 @@ func sender(rpc string, p parties, size int) (call, error) {
 		return submit(p, size), nil
 	case "batch":
 		return batch(p, size), nil
+	case "balance":
+		return balance(p), nil
+	case "portfolio":
+		return portfolio(p), nil
+	case "history":
+		return history(p), nil
 	}
 	return nil, fmt.Errorf("-rpc %s is none of transfer, submit, batch", rpc)
 }
@@ -79,6 +85,32 @@ func batch(p parties, size int) call {
 		}
 		_, err := client.BatchTransfer(ctx, request)
 		return size, nil, err
+	}
+}
+
+// The three reads carry no transfers: their figures are calls.
+
+func balance(p parties) call {
+	return func(ctx context.Context, client walletv1.ConsumerWalletServiceClient) (int, []string, error) {
+		consumer, _ := p.draw()
+		_, err := client.GetBalance(ctx, &walletv1.GetBalanceRequest{ConsumerId: consumer})
+		return 1, nil, err
+	}
+}
+
+func portfolio(p parties) call {
+	return func(ctx context.Context, client walletv1.ConsumerWalletServiceClient) (int, []string, error) {
+		consumer, _ := p.draw()
+		_, err := client.GetPortfolio(ctx, &walletv1.GetPortfolioRequest{ConsumerId: consumer})
+		return 1, nil, err
+	}
+}
+
+func history(p parties) call {
+	return func(ctx context.Context, client walletv1.ConsumerWalletServiceClient) (int, []string, error) {
+		consumer, _ := p.draw()
+		_, err := client.ListTransactions(ctx, &walletv1.ListTransactionsRequest{ConsumerId: consumer})
+		return 1, nil, err
 	}
 }
 

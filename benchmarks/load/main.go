@@ -48,7 +48,7 @@ func parse() options {
 	flag.StringVar(&o.tokenFile, "token-file", "", "a `file` that holds a service's token")
 	flag.StringVar(&o.accountsFile, "accounts-file", "", "a `file` of consumer ids, one a line")
 	flag.StringVar(&o.caFile, "ca-file", "", "speak TLS and trust this certificate `file`")
-	flag.StringVar(&o.rpc, "rpc", "transfer", "transfer, submit (SubmitTransfers), batch (BatchTransfer) or watch (WatchBalances)")
+	flag.StringVar(&o.rpc, "rpc", "transfer", "transfer, submit (SubmitTransfers), batch (BatchTransfer), balance, portfolio, history or watch (WatchBalances)")
 	flag.BoolVar(&o.hot, "hot", false, "pay everything to one account, the one in the middle of the file")
 	flag.IntVar(&o.size, "size", 100, "transfers in one message of submit and batch")
 	flag.IntVar(&o.inFlight, "in-flight", 64, "calls that wait for an answer at any time")

@@ -12,9 +12,8 @@ from monay.wallet.v1 import money_pb2 as pb
 from server.api.access import Call
 from server.api.convert import timestamp
 from server.balance_feed import BalanceFeed
-from storage import balances
+from server.balance_reader import BalanceReader
 from storage.balances import BalanceReading
-from storage.database import Engine, reading
 
 # The contract promises a sign of life every 30 seconds.
 HEARTBEAT_SECONDS = 20.0
@@ -23,18 +22,17 @@ HEARTBEAT_SECONDS = 20.0
 class Balances:
     """GetBalance, WatchBalances."""
 
-    def __init__(self, *, engine: Engine, feed: BalanceFeed, clock: Clock) -> None:
-        self._engine = engine
+    def __init__(self, *, reader: BalanceReader, feed: BalanceFeed, clock: Clock) -> None:
+        self._reader = reader
         self._feed = feed
         self._clock = clock
 
     async def get_balance(self, request: pb.GetBalanceRequest, call: Call) -> pb.GetBalanceResponse:
-        async with reading(self._engine) as tx:
-            found = await balances.of_consumers(tx, [call.consumer_id])
+        found = await self._reader.of_consumer(call.consumer_id)
         if not found:
             raise ConsumerNotFound(call.consumer_id)
         assets = [Asset(request.asset)] if request.asset else list(Asset)
-        return pb.GetBalanceResponse(balances=[balance(found[call.consumer_id, asset]) for asset in assets])
+        return pb.GetBalanceResponse(balances=[balance(found[asset]) for asset in assets])
 
     async def watch_balances(
         self, _request: pb.WatchBalancesRequest, call: Call

@@ -13,8 +13,9 @@ from monay.wallet.v1 import money_pb2 as pb
 from server.api.access import Call
 from server.api.balances import balance
 from server.api.convert import timestamp
+from server.balance_reader import BalanceReader
 from server.services.rates import ReferenceRates
-from storage import balances, custody, portfolios
+from storage import custody, portfolios
 from storage.balances import BalanceReading
 from storage.custody import Standing
 from storage.database import Engine, Tx, reading
@@ -26,17 +27,18 @@ CHANGE_SPAN = timedelta(hours=24)
 class Portfolios:
     """GetPortfolio."""
 
-    def __init__(self, *, engine: Engine, rates: ReferenceRates, clock: Clock) -> None:
+    def __init__(self, *, engine: Engine, reader: BalanceReader, rates: ReferenceRates, clock: Clock) -> None:
         self._engine = engine
+        self._reader = reader
         self._rates = rates
         self._clock = clock
 
     async def get_portfolio(self, _request: pb.GetPortfolioRequest, call: Call) -> pb.GetPortfolioResponse:
+        found = await self._reader.of_consumer(call.consumer_id)
+        if not found:
+            raise ConsumerNotFound(call.consumer_id)
+        readings = list(found.values())
         async with reading(self._engine) as tx:
-            found = await balances.of_consumers(tx, [call.consumer_id])
-            if not found:
-                raise ConsumerNotFound(call.consumer_id)
-            readings = [found[call.consumer_id, asset] for asset in Asset]
             earlier = await self._earlier(tx, call.consumer_id, readings)
             standing = await custody.standing(tx, [call.consumer_id])
         rate = await self._rate(readings, earlier)

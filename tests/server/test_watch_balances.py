@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 import pytest_asyncio
 from sqlalchemy import event
@@ -23,6 +24,7 @@ from sandbox.component import free_port
 from sandbox.postgres import Postgres
 from sandbox.valkey import Valkey
 from server.balance_feed import BalanceFeed
+from server.balance_reader import BalanceReader
 from storage.cache import Cache
 from storage.database import create_engine
 from storage.hints import BalanceHints
@@ -120,9 +122,16 @@ async def test_commits_of_other_processes_arrive_through_the_cache(town: Town, v
     watcher = await town.settle_in("watcher")
     engine = create_engine(town.books.url)
     cache = Cache(valkey.url)
-    feed = BalanceFeed(engine=engine, hints=BalanceHints(cache, entropy=ENTROPY), clock=CLOCK, reread_seconds=3_600)
+    reader = BalanceReader(database_url=town.books.url)
+    feed = BalanceFeed(
+        engine=engine,
+        reader=reader,
+        hints=BalanceHints(cache, entropy=ENTROPY),
+        clock=CLOCK,
+        reread_seconds=3_600,
+    )
     stop = asyncio.Event()
-    running = asyncio.create_task(feed.run(stop))
+    running = asyncio.gather(reader.run(stop), feed.run(stop))
     try:
         async with watching(town.wallet, watcher.token) as listener:
             await listener.next()
@@ -217,9 +226,11 @@ async def test_streams_end_cleanly_when_the_server_is_replaced(town: Town, ann: 
 @asynccontextmanager
 async def feed_of(books: Books, redis_url: str | None = None, **options: Any) -> AsyncIterator[BalanceFeed]:
     cache = Cache(redis_url)
-    feed = BalanceFeed(engine=books.engine, hints=BalanceHints(cache, entropy=ENTROPY), clock=CLOCK, **options)
+    reader = BalanceReader(database_url=books.url)
+    hints = BalanceHints(cache, entropy=ENTROPY)
+    feed = BalanceFeed(engine=books.engine, reader=reader, hints=hints, clock=CLOCK, **options)
     stop = asyncio.Event()
-    running = asyncio.create_task(feed.run(stop))
+    running = asyncio.gather(reader.run(stop), feed.run(stop))
     try:
         yield feed
     finally:
@@ -287,12 +298,13 @@ async def test_a_database_that_was_away_is_read_again(town: Town) -> None:
     (watched,) = await town.books.open(1)
     async with feed_of(town.books, reread_seconds=0.2) as feed, feed.watch(ConsumerId(watched)) as watch:
         await asyncio.wait_for(watch.next(), SOON)
-        for _ in range(5):
-            await town.books.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'monay'"
-                " AND datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            await asyncio.sleep(0.1)
+        with psycopg.connect(town.books.url, autocommit=True) as admin:
+            for _ in range(5):
+                admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'monay%'"
+                    " AND datname = current_database()"
+                )
+                await asyncio.sleep(0.1)
         await town.books.apply(deposit(watched, DOLLAR))
         (news,) = await asyncio.wait_for(watch.next(), 2 * SOON)
         assert news.available_micros == DOLLAR
