@@ -127,6 +127,27 @@ async def test_pages_together_are_the_history_whatever_their_size_and_filter(
                     assert found == newest_first(wanted)
 
 
+async def test_a_rare_filter_fills_its_page_as_long_as_it_need_not_look_too_far(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app that shows one page of payments to a friend must not show an empty one before the first of them."""
+    monkeypatch.setattr(history, "LOOK_BACK", 10)
+    monkeypatch.setattr(history, "MOST_LOOKS", 4)
+    (consumer,) = await open_wallets(engine, 1)
+    written = await write_history(engine, consumer, 400, random.Random(11))
+    rare = Filters(kinds=SHOWN, counterparty=OTHERS[1])
+    wanted = [e for e in written if e.kind in SHOWN and e.counterparty == OTHERS[1]]
+    async with reading(engine) as tx:
+        place = await whole_place(tx, consumer)
+        page = await history.page(tx, consumer, place, rare, 3)
+        assert [line.created_at for line in page.lines] == [line.created_at for line in newest_first(wanted)[:3]]
+        nobody = await history.page(tx, consumer, place, Filters(kinds=SHOWN, counterparty=UUID(int=999)), 3)
+    assert nobody.lines == []
+    assert nobody.next is not None
+    looked_at = {asset: below - nobody.next.below[asset] for asset, below in place.below.items()}
+    assert 10 < max(looked_at.values()) <= 40
+
+
 async def test_a_time_is_found_by_halving_and_includes_its_own_instant(engine: Engine) -> None:
     """Time filters cut exactly, because in one balance time never runs behind the version."""
     chance = random.Random(5)
@@ -159,7 +180,8 @@ async def test_a_page_costs_the_same_however_long_the_history_and_however_deep_t
     for below in (100_001, 50_000, 60):
         assert await _blocks(engine, consumer, Filters(kinds=SHOWN), below=below) < 30
     nobody = Filters(kinds=SHOWN, counterparty=OTHERS[2])
-    assert await _blocks(engine, consumer, nobody, below=100_001) < 1_000
+    assert await _blocks(engine, consumer, nobody, below=100_001) < history.MOST_LOOKS * 1_000
+    assert await _blocks(engine, consumer, nobody, below=10_001) < 1_000
 
 
 async def _blocks(engine: Engine, consumer: UUID, filters: Filters, *, below: int) -> int:

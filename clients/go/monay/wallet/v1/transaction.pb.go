@@ -1060,9 +1060,9 @@ func (x *ListTransactionsRequest) GetEndTime() *timestamppb.Timestamp {
 
 type ListTransactionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Newest first.
+	// Newest first. Fewer than asked for on the last page, and where very little of a very long history matches.
 	Transactions []*Transaction `protobuf:"bytes,1,rep,name=transactions,proto3" json:"transactions,omitempty"`
-	// Empty on the last page.
+	// Empty on the last page, and only there.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// On the first page: the cursor at which WatchTransactions goes on exactly behind what this page saw.
 	ResumeCursor  string `protobuf:"bytes,3,opt,name=resume_cursor,json=resumeCursor,proto3" json:"resume_cursor,omitempty"`

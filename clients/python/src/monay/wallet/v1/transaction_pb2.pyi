@@ -545,12 +545,12 @@ class ListTransactionsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     RESUME_CURSOR_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Empty on the last page."""
+    """Empty on the last page, and only there."""
     resume_cursor: _builtins.str
     """On the first page: the cursor at which WatchTransactions goes on exactly behind what this page saw."""
     @_builtins.property
     def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]:
-        """Newest first."""
+        """Newest first. Fewer than asked for on the last page, and where very little of a very long history matches."""
 
     def __init__(
         self,
