@@ -87,6 +87,7 @@ class Service:
     metrics: str
     output: bytearray = field(default_factory=bytearray)
     answers: bytearray = field(default_factory=bytearray)
+    traces: bytearray = field(default_factory=bytearray)
 
     async def refused(self, call: Any) -> grpc.StatusCode:
         """A call that must fail; what its error carries is kept."""
@@ -140,25 +141,43 @@ async def process(output: bytearray, environment: Mapping[str, str], role: str) 
             await reading
 
 
+@asynccontextmanager
+async def trace_collector(received: bytearray) -> AsyncIterator[str]:
+    """Takes whatever is exported; its address."""
+
+    async def export(request: bytes, _context: Any) -> bytes:
+        received.extend(request)
+        return b""
+
+    collector = grpc.aio.server()
+    handler: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(export)}
+    name = "opentelemetry.proto.collector.trace.v1.TraceService"
+    collector.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handler),))
+    port = collector.add_insecure_port("127.0.0.1:0")
+    await collector.start()
+    yield f"http://127.0.0.1:{port}"
+    await collector.stop(0)
+
+
 @pytest.fixture
 async def running(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Service]:
     """An API process without keys and a worker process with them, both as talkative as they can be."""
     grpc_listen, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    output = bytearray()
-    api = {**environment, "GRPC_LISTEN": grpc_listen, "HTTP_LISTEN": metrics}
+    output, traces = bytearray(), bytearray()
+    api = {"GRPC_LISTEN": grpc_listen, "HTTP_LISTEN": metrics}
     workers = {
-        **environment,
         "HTTP_LISTEN": "127.0.0.1:0",
         "TEMPO_SEED": SEED,
         "TEMPO_MOCK_FILE": str(tmp_path / "chain.json"),
     }
     async with (
-        process(output, api, "api"),
-        process(output, workers, "workers"),
+        trace_collector(traces) as collector,
+        process(output, {**environment, **api, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}, "api"),
+        process(output, {**environment, **workers, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}, "workers"),
         grpc.aio.insecure_channel(grpc_listen) as channel,
     ):
         await asyncio.wait_for(channel.channel_ready(), 30)
-        yield Service(Wallet(None, channel, asyncio.Event()), metrics, output)  # type: ignore[arg-type]
+        yield Service(Wallet(None, channel, asyncio.Event()), metrics, output, traces=traces)  # type: ignore[arg-type]
 
 
 async def live(service_: Service) -> str:
@@ -218,7 +237,10 @@ async def test_nothing_planted_is_found_anywhere(
     await running.wallet.operations.ListAudit(ListAuditRequest(), metadata=operator())
     async with httpx.AsyncClient() as client:
         metrics = (await client.get(f"http://{running.metrics}/metrics")).content
+    while b"Onboard" not in running.traces:  # noqa: ASYNC110 - they are exported in batches
+        await asyncio.sleep(0.1)
     haystacks = {
+        "the traces": bytes(running.traces),
         "the answers": bytes(running.answers),
         "the metrics": metrics,
         "the cache": _everything_in(redis_url),

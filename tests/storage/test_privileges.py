@@ -8,9 +8,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from server.process import StartRefused, require_database
 from storage import privileges
 from storage.database import create_engine
 from storage.schema import metadata
+from tests.conftest import migrate
 
 PROTECTED = [table.name for table in privileges.APPEND_ONLY]
 
@@ -68,8 +70,6 @@ def test_the_service_cannot_become_the_owner(service: psycopg.Connection) -> Non
 def test_what_was_granted_by_hand_is_taken_back_by_the_next_migration(
     database: str, service_database: str, service: psycopg.Connection
 ) -> None:
-    from tests.conftest import migrate
-
     with psycopg.connect(database, autocommit=True) as owner:
         owner.execute("GRANT DELETE ON audit_log TO monay_service")
     assert may(service, "audit_log", "DELETE")
@@ -83,3 +83,14 @@ async def test_owner_and_service_are_told_apart(database: str, service_database:
         async with engine.connect() as tx:
             assert await privileges.excess(tx) == excess
         await engine.dispose()
+
+
+async def test_production_does_not_start_as_the_owner(database: str, service_database: str) -> None:
+    """Append-only would be a promise of the code, and the code is what an attacker has."""
+    owner, service = create_engine(database), create_engine(service_database)
+    await require_database(owner, production=False)
+    await require_database(service, production=True)
+    with pytest.raises(StartRefused, match=r"audit_log.*DATABASE_OWNER_URL"):
+        await require_database(owner, production=True)
+    await owner.dispose()
+    await service.dispose()
