@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from domain.identity import OPERATOR_HOLDERS, HolderId, is_consumer
+from domain.identity import OPERATOR, OPERATOR_HOLDERS, HolderId, is_consumer
 from domain.money import MAX_MICROS, Asset
 from domain.postings import Transaction, TransactionKind
 from domain.settlement import IN_FLIGHT, Candidate, ItemState
+from domain.treasury import StoredSale
 
 
 class Meaning(StrEnum):
@@ -26,6 +27,8 @@ class Meaning(StrEnum):
     """Money for an address that is ours and nobody's yet."""
     FLOAT_IN = "float_in"
     FLOAT_OUT = "float_out"
+    EXCHANGE = "exchange"
+    """One side of a sale of the treasury's on the exchange."""
     BREAK = "break"
     FOREIGN = "foreign"
     """None of our business: between addresses that are none of ours, or of nothing."""
@@ -76,10 +79,12 @@ class Expected:
     """Found by its memo alone: after a restore the attempt that carried it may be lost (rule 15)."""
 
 
-def meaning(transfer: Transfer, expected: Expected | None) -> Meaning:
-    """Judge one log."""
+def meaning(transfer: Transfer, expected: Expected | None, sale: StoredSale | None = None) -> Meaning:
+    """Judge one log. `sale` is what its chain transaction was signed for, if that is a sale of the treasury's."""
     if transfer.micros == 0:
         return Meaning.FOREIGN  # Anybody may move nothing from and to anybody, for the price of the gas.
+    if sale is not None and _trades(transfer, sale):
+        return Meaning.EXCHANGE
     if expected is not None and _settles(transfer, expected):
         return Meaning.SETTLEMENT
     if transfer.sender is not None:
@@ -106,6 +111,15 @@ def _settles(transfer: Transfer, expected: Expected) -> bool:
     same_money = transfer.asset is item.asset and transfer.micros == item.micros
     awaited = expected.state in (IN_FLIGHT | _ADOPTABLE if expected.adopted else IN_FLIGHT)
     return same_ends and same_money and transfer.transaction_hash in expected.references and awaited
+
+
+def _trades(transfer: Transfer, sale: StoredSale) -> bool:
+    """One of the two sides, to the micro where it was said to the micro: anything else is no part of the sale."""
+    sold = transfer.asset is sale.sell.asset and transfer.micros == sale.sell.micros
+    bought = transfer.asset is sale.buy_asset and transfer.micros >= sale.least_micros
+    out = transfer.sender == OPERATOR and transfer.recipient is None
+    into = transfer.sender is None and transfer.recipient == OPERATOR
+    return (sold and out) or (bought and into)
 
 
 def _leaves_float(transfer: Transfer) -> bool:

@@ -122,6 +122,7 @@ class RecordKind(StrEnum):
     BANK_ACCOUNT = "bank_accounts"
     BANK_DEPOSIT = "bank_deposits"
     BANK_PAYOUT = "bank_payouts"
+    TREASURY_SALE = "treasury_sales"
     PROVIDER_JOB = "provider_jobs"
 
 

@@ -46,6 +46,7 @@ class TransactionKind(StrEnum):
     FEE_SWEEP = "fee_sweep"
     NETWORK_FEE = "network_fee"
     FLOAT = "float"
+    EXCHANGE = "exchange"
     SUSPENSE = "suspense"
     ADJUSTMENT = "adjustment"
 

@@ -60,10 +60,11 @@ class AttemptState(StrEnum):
 
 
 class AttemptKind(StrEnum):
-    """A transfer moves items; an activation lets the operator move a consumer's tokens."""
+    """A transfer moves items, an activation lets the operator move a consumer's tokens, a sale trades its own."""
 
     TRANSFER = "transfer"
     ACTIVATION = "activation"
+    SALE = "sale"
 
 
 IN_FLIGHT = frozenset({ItemState.SIGNED, ItemState.BROADCAST, ItemState.INDETERMINATE})

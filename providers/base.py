@@ -452,6 +452,22 @@ class Exchange(Protocol):
     async def prices(self, sales: Sequence[Sale]) -> ExchangePrices: ...
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedSale:
+    """A signed sale that was not sent yet, and the least it brings: below that it does not happen."""
+
+    attempt: PreparedAttempt
+    least_micros: int
+
+
+class Trader(Protocol):
+    """Sales on a rail's own market, out of the operator's position. `SettlementProvider.submit` hands them over."""
+
+    async def prepare_sale(self, sale: Sale, *, least_micros: int) -> PreparedSale | Retryable:
+        """Sign the sale. Call it outside any database transaction, and persist it before it is sent."""
+        ...
+
+
 # --- Keys ------------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from domain.clock import Clock, Entropy
 from domain.money import Asset
 from providers import circle, simulated, tempo
-from providers.base import ChainReader, Exchange, Faucet, ProviderUnavailable, SettlementProvider, Signer
+from providers.base import ChainReader, Exchange, Faucet, ProviderUnavailable, SettlementProvider, Signer, Trader
 from server.process import StartRefused
 from server.settings import Settings, revealed
 from server.signing_keys import SigningKeys
@@ -35,6 +35,8 @@ class Connected:
     exchange: Exchange
     signer: Signer
     faucet: Faucet | None
+    trader: Trader | None
+    """Where the treasury can sell, if it can."""
     close: Callable[[], Awaitable[None]]
 
 
@@ -103,7 +105,7 @@ async def require_chain(rail: Connected, settings: Settings, *, clock: Clock, st
 def _tempo(settings: Settings, clock: Clock, signer: Signer | None) -> Connected:
     rail = tempo.connect(tempo_config(settings), clock=clock, signer=signer)
     faucet = rail.faucet(_key(settings.tempo_faucet_key)) if settings.sandbox and settings.tempo_faucet_key else None
-    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, faucet, rail.close)
+    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, faucet, rail.provider, rail.close)
 
 
 def tempo_config(settings: Settings) -> tempo.TempoConfig:
@@ -140,7 +142,7 @@ def _simulated(settings: Settings, clock: Clock, entropy: Entropy) -> Connected:
         window=timedelta(seconds=settings.tempo_valid_before_seconds),
     )
     rail = simulated.connect(config, clock=clock, entropy=entropy)
-    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, rail.faucet, rail.close)
+    return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, rail.faucet, None, rail.close)
 
 
 def _key(secret: SecretStr | None) -> bytes:

@@ -102,6 +102,16 @@ async def persist_activations(tx: Tx, attempts: Sequence[Attempt]) -> list[Attem
     return [attempt for attempt in attempts if attempt.id in inserted]
 
 
+async def persist_sale(tx: Tx, attempt: Attempt) -> None:
+    """Store the signed attempt of a sale, in the database transaction that stores the sale."""
+    await _insert(tx, [attempt])
+
+
+async def find(tx: Tx, attempt_id: AttemptId) -> Attempt:
+    """The attempt, which there is."""
+    return _attempt((await tx.execute(select(settlement_attempts).where(_a.id == attempt_id))).one())
+
+
 async def _insert(tx: Tx, attempts: Sequence[Attempt]) -> set[AttemptId]:
     if not attempts:
         return set()

@@ -17,6 +17,8 @@ FEE_MANAGER: Final = "0xfeec000000000000000000000000000000000000"
 TIP403_REGISTRY: Final = "0x403c000000000000000000000000000000000000"
 STABLECOIN_DEX: Final = "0xdec0000000000000000000000000000000000000"
 
+SWAP_EXACT_IN: Final = "swapExactAmountIn(address,address,uint128,uint128)"
+
 # Event names, as they stand in a log's first topic.
 TRANSFER: Final = "0x" + keccak(text="Transfer(address,address,uint256)").hex()
 TRANSFER_WITH_MEMO: Final = "0x" + keccak(text="TransferWithMemo(address,address,uint256,bytes32)").hex()

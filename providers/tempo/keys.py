@@ -19,8 +19,16 @@ from eth_account.hdaccount.deterministic import HardNode, SoftNode, derive_child
 from eth_utils.crypto import keccak
 
 from domain.money import Asset
-from providers.base import Movement, Party, PartyKind, Signed, SigningRefused
-from providers.tempo.transactions import ChainTerms, approval_call, build, movement_call, sign
+from providers.base import Movement, Party, PartyKind, Sale, Signed, SigningRefused
+from providers.tempo.transactions import (
+    ChainTerms,
+    approval_call,
+    build,
+    movement_call,
+    sale_calls,
+    sign,
+    sign_sale,
+)
 
 _PARENT_PATH: Final = (HardNode(44), HardNode(60), HardNode(0), SoftNode(0))
 _REMEMBERED_ADDRESSES: Final = 200_000
@@ -91,6 +99,14 @@ class LocalSigner:
         transaction = build(calls, self._terms, valid_before=valid_before)
         sender_key = self._consumers.key(consumer.index).hex()
         return sign(transaction, self._terms, sender_key=sender_key, fee_payer_key=self._fee_payer_key)
+
+    async def sign_sale(self, sale: Sale, *, least_micros: int, valid_before: datetime) -> Signed:
+        """Sign a sale of the operator's own tokens. It goes to the exchange and to nobody else, so there is no plan."""
+        if not (sale.sell_asset.is_usd and sale.buy_asset.is_usd and least_micros > 0):
+            raise SigningRefused("the exchange trades dollars, and never for nothing")
+        keys = (self._operator_key, self._fee_payer_key)
+        calls = sale_calls(sale, least_micros, self._terms)
+        return sign_sale(calls, self._terms, valid_before=valid_before, keys=keys)
 
     def _verify(self, party: Party) -> None:
         """Compare a party with our own derivation; whoever can write to the database must not redirect money."""

@@ -17,16 +17,19 @@ from providers.base import (
     Party,
     Preparation,
     PreparedAttempt,
+    PreparedSale,
     Probe,
     ProviderLimits,
     ProviderUnavailable,
     Refusal,
     Retryable,
+    Sale,
     Signer,
     SignerUnavailable,
 )
 from providers.isolation import sieve
 from providers.tempo.endpoints import Endpoints, RpcError
+from providers.tempo.keys import LocalSigner
 from providers.tempo.simulation import FeePayerShort, refusal, rehearse
 from providers.tempo.transactions import MAX_CALLS, MAX_WINDOW, ChainTerms, reference_of
 
@@ -89,6 +92,25 @@ class TempoProvider:
             assets=tuple(assets),
         )
         return Preparation(attempt)
+
+    async def prepare_sale(self, sale: Sale, *, least_micros: int) -> PreparedSale | Retryable:
+        if not isinstance(self._signer, LocalSigner):
+            return Retryable("the signer signs no sales", retry_after=timedelta(hours=1))
+        try:
+            head = await self._current_head()
+        except ProviderUnavailable as fault:
+            return Retryable(f"nothing signed: {fault}")
+        valid_before = self._valid_before(head)
+        signed = await self._signer.sign_sale(sale, least_micros=least_micros, valid_before=valid_before)
+        attempt = PreparedAttempt(
+            kind=AttemptKind.SALE,
+            payload=signed.payload,
+            reference=signed.reference,
+            valid_before=valid_before,
+            signed_at_block=head.number,
+            assets=(sale.sell_asset, sale.buy_asset),
+        )
+        return PreparedSale(attempt, least_micros)
 
     async def submit(self, payload: bytes) -> Accepted | OutcomeUnknown:
         """Broadcast to one endpoint after the other until one takes it.

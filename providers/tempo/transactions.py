@@ -15,7 +15,7 @@ from typing import Final
 from eth_utils.crypto import keccak
 from pytempo import Call, TempoTransaction
 
-from providers.base import Movement, PartyKind, Signed, SigningRefused, memo_of
+from providers.base import Movement, PartyKind, Sale, Signed, SigningRefused, memo_of
 from providers.tempo import contracts
 from providers.tempo.contracts import Tokens, address_bytes
 
@@ -86,6 +86,29 @@ def build(
         awaiting_fee_payer=sponsored,
         calls=tuple(calls),
     )
+
+
+# Two hops and a first approval cost 735,000 gas.
+SALE_GAS: Final = 2_000_000
+
+
+def sale_calls(sale: Sale, least_micros: int, terms: ChainTerms) -> list[Call]:
+    """The exchange takes what it was allowed to, and gives at least so much or reverts."""
+    sold, bought = terms.tokens.address(sale.sell_asset), terms.tokens.address(sale.buy_asset)
+    allowance = contracts.approve(contracts.STABLECOIN_DEX, sale.sell_micros)
+    swap = contracts.pack(contracts.SWAP_EXACT_IN, sold, bought, sale.sell_micros, least_micros)
+    return [
+        Call(to=address_bytes(sold), value=0, data=allowance),
+        Call(to=address_bytes(contracts.STABLECOIN_DEX), value=0, data=swap),
+    ]
+
+
+def sign_sale(calls: Sequence[Call], terms: ChainTerms, *, valid_before: datetime, keys: tuple[str, str]) -> Signed:
+    """Sign a sale for the operator and the fee payer. It is the one thing we sign that is not in the payment lane."""
+    transaction = build(calls, terms, valid_before=valid_before, gas_limit=SALE_GAS)
+    sender_key, fee_payer_key = keys
+    payload: bytes = transaction.sign(sender_key).sign(fee_payer_key, for_fee_payer=True).encode()
+    return Signed(payload=payload, reference=reference_of(payload))
 
 
 def sign(transaction: TempoTransaction, terms: ChainTerms, *, sender_key: str, fee_payer_key: str) -> Signed:

@@ -20,12 +20,14 @@ from domain.commands import (
     CursorMove,
     CustodyChange,
     ItemTransition,
+    RecordKind,
     RecordTransition,
 )
 from domain.identity import OPERATOR, AttemptId, HolderId, ItemId, TransactionId, is_consumer
 from domain.money import Asset
 from domain.postings import AccountKind, Posting, Transaction, TransactionKind, available, operator_account
 from domain.settlement import IN_FLIGHT, AttemptState, ItemState, Rail, retry_after
+from domain.treasury import SaleState, StoredSale
 from domain.withdrawals import Withdrawal, posted
 from providers.base import Block, FeeLog, Receipt, TransferLog
 from storage.cursors import Cursor
@@ -44,6 +46,8 @@ class Known:
     adoptable: Mapping[ItemId, StoredItem] = field(default_factory=dict)
     """Items named by memos of transactions that nobody knows, while the database recovers (rule 15)."""
     withdrawals: Mapping[ItemId, Withdrawal] = field(default_factory=dict)
+    sales: Mapping[str, StoredSale] = field(default_factory=dict)
+    """Sales of the treasury's, by the hash of the chain transaction that carries them."""
     blocks: Mapping[int, Block] = field(default_factory=dict)
 
 
@@ -71,10 +75,13 @@ class BlockRange:
     def add_transfer(self, event: TransferLog) -> None:
         """Book one transfer log for what it means."""
         transfer, expected = self._transfer(event), self._expected(event)
-        kind = meaning(transfer, expected)
+        sale = self.known.sales.get(event.transaction_hash)
+        kind = meaning(transfer, expected, sale)
         if kind is Meaning.FOREIGN:
             return
-        if kind is Meaning.SETTLEMENT and expected is not None:
+        if kind is Meaning.EXCHANGE and sale is not None:
+            self._trade(event, sale)
+        elif kind is Meaning.SETTLEMENT and expected is not None:
             self._settle(event, expected)
         elif kind is Meaning.BREAK:
             self._report(event, "unexpected_transfer")
@@ -178,6 +185,22 @@ class BlockRange:
         posting = Posting(treasury, outside, event.asset, event.micros)
         self._record(event, TransactionKind.FLOAT, transfer.sender, posting)
 
+    def _trade(self, event: TransferLog, sale: StoredSale) -> None:
+        """One side of a sale: what was sold goes to the exchange, and what it brought comes from there (rule 17)."""
+        exchange, treasury = operator_account(AccountKind.EXTERNAL_DEX), operator_account(AccountKind.TREASURY)
+        if event.asset is sale.sell.asset:
+            self._record(
+                event, TransactionKind.EXCHANGE, OPERATOR, Posting(treasury, exchange, event.asset, event.micros)
+            )
+            sold = CustodyChange(OPERATOR, self.rail, event.asset, -event.micros, -sale.sell.micros)
+            self.custody.append(sold)
+            return
+        self._record(event, TransactionKind.EXCHANGE, OPERATOR, Posting(exchange, treasury, event.asset, event.micros))
+        self.custody.append(CustodyChange(OPERATOR, self.rail, event.asset, event.micros))
+        self.records.append(_ended(sale, SaleState.CONFIRMED, event.block_time, bought_micros=event.micros))
+        outcome = AttemptOutcome(attempt_id=sale.attempt_id, state=AttemptState.CONFIRMED, at=event.block_time)
+        self.attempts[event.transaction_hash] = outcome
+
     def _record(self, event: TransferLog, kind: TransactionKind, holder: HolderId, posting: Posting) -> None:
         origin = LogOrigin(event.transaction_hash, event.log_index, event.sender)
         self._add(kind, holder, posting, reference=str(origin))
@@ -225,7 +248,7 @@ class BlockRange:
     def silent_attempts(self, paid: set[str]) -> list[str]:
         """Attempts of ours that paid a fee in this range without settling anything."""
         ours = [hash_ for hash_ in sorted(paid & self.known.attempts.keys()) if hash_ not in self.attempts]
-        return [hash_ for hash_ in ours if self.known.carried[self.known.attempts[hash_]]]
+        return [hash_ for hash_ in ours if hash_ in self.known.sales or self.known.carried[self.known.attempts[hash_]]]
 
     def add_failure(self, receipt: Receipt) -> None:
         """Status 0 in a finalized block: the fee was paid, nothing moved, the items may be tried again (rule 1).
@@ -234,6 +257,10 @@ class BlockRange:
         """
         attempt_id = self.known.attempts[receipt.reference]
         block = self.known.blocks[receipt.block_number]
+        sale = self.known.sales.get(receipt.reference)
+        if sale is not None:
+            self.records.append(_ended(sale, SaleState.FAILED, block.time))
+            self.custody.append(CustodyChange(OPERATOR, self.rail, sale.sell.asset, 0, -sale.sell.micros))
         for item in self.known.carried[attempt_id]:
             if item.state not in IN_FLIGHT:
                 continue
@@ -288,3 +315,13 @@ class BlockRange:
                 self.custody.append(CustodyChange(payer, self.rail, asset, -micros))
                 posting = Posting(expense, outside, asset, micros)
                 self._add(TransactionKind.NETWORK_FEE, payer, posting, reference=f"{self.chain}:{last.number}")
+
+
+def _ended(sale: StoredSale, state: SaleState, at: datetime, **values: int) -> RecordTransition:
+    return RecordTransition(
+        kind=RecordKind.TREASURY_SALE,
+        id=sale.id,
+        expected=frozenset({SaleState.SIGNED}),
+        state=state,
+        values={**values, "closed_at": at},
+    )

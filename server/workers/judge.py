@@ -51,7 +51,7 @@ class Judge:
         cases = await self._expired(under_way) if under_way else []
         buried = 0
         for case in cases:
-            doubt = await self._doubt(case)
+            doubt = await self.doubt(case)
             async with self._engine.begin() as tx:
                 if doubt:
                     await attempts.mark_indeterminate(tx, case.attempt.id, doubt)
@@ -61,11 +61,11 @@ class Judge:
             log.warning("settlement.expired", reference=case.attempt.reference, doubt=doubt or "none: proven dead")
         return buried
 
-    async def _bury(self, tx: Tx, case: _Case) -> None:
+    async def _bury(self, tx: Tx, case: Case) -> None:
         reason = f"expired unmined, proven at block {case.cursor.number}"
         await attempts.bury(tx, self._rail, case.attempt, now=self._clock.now(), reason=reason)
 
-    async def _expired(self, under_way: Sequence[Attempt]) -> list[_Case]:
+    async def _expired(self, under_way: Sequence[Attempt]) -> list[Case]:
         """The expired among them that are still open, with the cursor and the senders' custody of the same moment."""
         now = self._clock.now()
         async with self._engine.connect() as tx:
@@ -86,7 +86,7 @@ class Judge:
         located = {holder: found.address for holder, found in addresses.items()}
         located[OPERATOR] = self._operator_address
         return [
-            _Case(
+            Case(
                 attempt,
                 cursor,
                 {
@@ -97,7 +97,7 @@ class Judge:
             for attempt in expired
         ]
 
-    async def _doubt(self, case: _Case) -> str:
+    async def doubt(self, case: Case) -> str:
         """What keeps the attempt's death from being proven; empty when it is proven."""
         attempt, cursor = case.attempt, case.cursor
         if cursor.halted_reason:
@@ -114,7 +114,7 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class Case:
     """An expired attempt, where the watcher stood, and what custody said of its senders then."""
 
     attempt: Attempt
@@ -122,7 +122,7 @@ class _Case:
     custody: dict[Holding, int]
 
 
-def _gap(evidence: DeathEvidence, case: _Case) -> str:
+def _gap(evidence: DeathEvidence, case: Case) -> str:
     """What the evidence of one endpoint lacks for a proof (money rule 3)."""
     if evidence.block.hash != case.cursor.hash:
         return "the endpoint shows another block than the watcher read"

@@ -27,7 +27,7 @@ from providers.base import Block, ChainChanged, ChainReader, Head, ProviderUnava
 from server.ledger_writer import LedgerWriter
 from server.workers.block_range import BlockRange, Known
 from server.workers.opening import floats_at, opening
-from storage import attempts, cursors, custody, recoveries, settlements, withdrawals
+from storage import attempts, cursors, custody, recoveries, settlements, treasury_sales, withdrawals
 from storage.cursors import NOT_OPENED, Cursor
 from storage.database import Engine
 
@@ -204,6 +204,7 @@ class Watcher:
         async with self._engine.connect() as tx:
             holders = await custody.holders_of(tx, addresses)
             ours = await attempts.by_reference(tx, hashes)
+            sales = await treasury_sales.by_attempt(tx, ours.values())
             carried = await settlements.items_of_attempts(tx, ours.values())
             items = {item.candidate.item_id: item for group in carried.values() for item in group}
             memos = {t.item_id for t in transfers if t.item_id and t.transaction_hash not in ours}
@@ -218,6 +219,7 @@ class Watcher:
             carried=carried,
             adoptable=adoptable,
             withdrawals=holds,
+            sales={reference: sales[attempt] for reference, attempt in ours.items() if attempt in sales},
             blocks={block.number: block for block in blocks},
         )
 

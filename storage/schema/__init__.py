@@ -41,6 +41,7 @@ from storage.schema.settlement import (
     settlement_attempts,
     settlement_items,
 )
+from storage.schema.treasury import treasury_sales
 
 __all__ = [
     "adjustments",
@@ -90,6 +91,7 @@ __all__ = [
     "system_entries",
     "tempo_addresses",
     "transactions",
+    "treasury_sales",
     "wallets",
     "withdrawals",
 ]

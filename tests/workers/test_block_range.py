@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,9 +11,10 @@ from domain.chain_events import LogOrigin, log_origin_of
 from domain.clock import SystemClock, SystemEntropy
 from domain.commands import Command
 from domain.identity import FEE_PAYER, OPERATOR, AttemptId, HolderId, ItemId
-from domain.money import Asset
-from domain.postings import AccountKind, available
+from domain.money import Asset, Money
+from domain.postings import AccountKind, available, operator_account
 from domain.settlement import AttemptState, Candidate, ItemState, Rail
+from domain.treasury import StoredSale
 from providers.base import Block, FeeLog, Receipt, TransferLog, memo_of
 from server.workers.block_range import BlockRange, Known
 from storage.cursors import Cursor
@@ -162,3 +164,52 @@ def test_an_attempt_that_paid_and_settled_nothing_is_asked_about() -> None:
     assert draft.silent_attempts({FIRST, SECOND}) == [FIRST]
     draft.add_transfer(log(0, ADDRESSES[ANN], ADDRESSES[BOB], 5, memo=1))
     assert draft.silent_attempts({FIRST, SECOND}) == []
+
+
+# --- the treasury's sales ---------------------------------------------------------------------------------------------
+
+EXCHANGE = "0xdec0000000000000000000000000000000000000"
+
+
+def sale_range(*logs: TransferLog) -> Command:
+    """A range with a sale of a hundred USDC for at least ninety-nine USDT in it."""
+    attempt = AttemptId(UUID(int=88))
+    sale = StoredSale(
+        id=UUID(int=99),
+        attempt_id=attempt,
+        sell=Money(Asset.USDC, 100),
+        buy_asset=Asset.USDT,
+        least_micros=99,
+    )
+    holders = {address: TempoAddress(holder, address, None) for holder, address in ADDRESSES.items()}
+    known = Known(holders=holders, attempts={FIRST: attempt}, carried={attempt: []}, sales={FIRST: sale})
+    draft = BlockRange("tempo", Rail.TEMPO, SystemEntropy(SystemClock()), known, NOON)
+    for one in logs:
+        draft.add_transfer(one)
+    block = Block(10, "0x10", "0x09", NOON, tuple(logs), ())
+    return draft.command(CURSOR, block)
+
+
+def test_rule_17_both_sides_of_a_sale_are_booked_by_way_of_the_exchange() -> None:
+    """Sold to external:dex, bought from there, and what was reserved is gone with what was sold."""
+    sold = log(1, ADDRESSES[OPERATOR], EXCHANGE, 100)
+    bought = replace(log(2, EXCHANGE, ADDRESSES[OPERATOR], 99), asset=Asset.USDT)
+    command = sale_range(sold, bought)
+    treasury, exchange = operator_account(AccountKind.TREASURY), operator_account(AccountKind.EXTERNAL_DEX)
+    assert [(p.source, p.target, p.asset, p.micros) for [p] in command.postings] == [
+        (treasury, exchange, Asset.USDC, 100),
+        (exchange, treasury, Asset.USDT, 99),
+    ]
+    changes = [(c.asset, c.micros, c.reserved_micros) for c in command.custody]
+    assert changes == [(Asset.USDC, -100, -100), (Asset.USDT, 99, 0)]
+    [ended] = command.record_transitions
+    assert (ended.state, ended.values["bought_micros"]) == ("CONFIRMED", 99)
+    assert [outcome.state for outcome in command.attempts] == [AttemptState.CONFIRMED]
+    assert command.breaks == ()
+
+
+def test_what_only_rides_along_with_a_sale_is_no_part_of_it() -> None:
+    """Another amount out of the float is somebody's hand in it, in whatever transaction; it is told."""
+    command = sale_range(log(1, ADDRESSES[OPERATOR], EXCHANGE, 7))
+    assert [one.kind for one in command.breaks] == ["float_moved_by_hand"]
+    assert command.record_transitions == ()
