@@ -18,12 +18,14 @@ import tempfile
 from pathlib import Path
 
 from errors_page import errors_page
+from java_calls import java_client
 
 ROOT = Path(__file__).resolve().parent.parent
 THIRD_PARTY = ROOT / "third_party"
 PYTHON_CLIENT = ROOT / "clients/python/src"
 GO_CLIENT = ROOT / "clients/go"
 TYPESCRIPT_CLIENT = ROOT / "clients/typescript"
+JAVA_BUILD = ROOT / "clients/java/build"
 PACKAGE = Path("monay/wallet/v1")
 
 # Everything that the contract imports and protobuf itself does not bring.
@@ -99,6 +101,14 @@ def typescript_client(folder: Path) -> None:
     replace(TYPESCRIPT_CLIENT / "src/gen", folder / "typescript")
 
 
+def java_contract(folder: Path) -> None:
+    """What the Maven build of the Java and Kotlin clients starts from."""
+    descriptors = folder / "contract.binpb"
+    run("buf", "build", "proto", "--as-file-descriptor-set", "--output", descriptors)
+    shutil.rmtree(JAVA_BUILD, ignore_errors=True)
+    java_client(descriptors.read_bytes(), JAVA_BUILD)
+
+
 def errors_document(folder: Path) -> None:
     """docs/errors.md, from the comments and options of the reasons."""
     descriptors = folder / "contract.binpb"
@@ -124,14 +134,20 @@ def main() -> None:
     """Generate all, or put the imported protos in place."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--third-party", action="store_true", help="only the protos that the contract imports")
-    only_third_party = parser.parse_args().third_party
+    parser.add_argument("--java", action="store_true", help="only what the Maven build starts from")
+    options = parser.parse_args()
     third_party()
-    if only_third_party:
+    if options.third_party:
+        return
+    if options.java:
+        with tempfile.TemporaryDirectory() as folder:
+            java_contract(Path(folder))
         return
     with tempfile.TemporaryDirectory() as folder:
         python_client(Path(folder))
         go_client(Path(folder))
         typescript_client(Path(folder))
+        java_contract(Path(folder))
         errors_document(Path(folder))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,21 @@ def typescript_driver(_: Path) -> list[str]:
     return ["node", str(CLIENTS / "typescript/build/conformance/driver.js")]
 
 
+@cache
+def maven_build() -> str:
+    """Build and install both libraries and the drivers; answers the class path of the drivers."""
+    run(sys.executable, "proto/generate.py", "--java")
+    run("mvn", "--quiet", "--batch-mode", "install", cwd=CLIENTS / "java")
+    target = CLIENTS / "java/conformance/target"
+    libraries = (target / "classpath.txt").read_text().strip()
+    return f"{target / 'classes'}{os.pathsep}{libraries}"
+
+
+def jvm_driver(main: str) -> Callable[[Path], list[str]]:
+    # A small machine starts it faster without the second compiler.
+    return lambda _: ["java", "-XX:TieredStopAtLevel=1", "-cp", maven_build(), f"com.monay.wallet.conformance.{main}"]
+
+
 def npm_ci(folder: Path) -> None:
     """What package-lock.json says, unless it is there already."""
     installed = folder / "node_modules/.package-lock.json"
@@ -72,7 +88,9 @@ PYTHON = Language("python", (), lambda _: [sys.executable, "-m", "tests.sdks.dri
 PYTHON_SYNC = Language("python-sync", (), lambda _: [sys.executable, "-m", "tests.sdks.drivers.python_sync"])
 GO = Language("go", ("go",), go_driver)
 TYPESCRIPT = Language("typescript", ("node", "npm"), typescript_driver)
+JAVA = Language("java", ("java", "mvn"), jvm_driver("JavaDriver"))
+KOTLIN = Language("kotlin", ("java", "mvn"), jvm_driver("KotlinDriver"))
 
-LANGUAGES = {language.name: language for language in (PYTHON, PYTHON_SYNC, GO, TYPESCRIPT)}
+LANGUAGES = {language.name: language for language in (PYTHON, PYTHON_SYNC, GO, TYPESCRIPT, JAVA, KOTLIN)}
 # Python is what the project itself needs, so it is part of `make test`.
 AT_HAND = (PYTHON, PYTHON_SYNC)
