@@ -17,6 +17,7 @@ from domain.identity import OPERATOR
 from domain.settlement import AttemptKind, ItemState
 from storage.database import Tx
 from storage.schema import (
+    attempt_items,
     batch_transfers,
     breaks,
     chain_cursors,
@@ -88,6 +89,16 @@ async def recent_attempts(tx: Tx, now: datetime) -> list[Sample]:
     return await _samples(tx, select(_a.provider, _a.state, func.count()).where(recent).group_by(_a.provider, _a.state))
 
 
+async def recent_items(tx: Tx, now: datetime) -> list[Sample]:
+    """Items that attempts of the last hour carried. Of one attempt there are many on Tempo and one on Circle, so it is
+    items that tell how much falls back."""
+    recent = (_a.id >= first_id(now - _RECENT)) & (_a.kind == AttemptKind.TRANSFER)
+    carried = settlement_attempts.join(attempt_items, attempt_items.c.attempt_id == _a.id)
+    return await _samples(
+        tx, select(_a.provider, func.count()).select_from(carried).where(recent).group_by(_a.provider)
+    )
+
+
 async def operator_float(tx: Tx, _now: datetime) -> list[Sample]:
     """The operator's own money on each rail."""
     c = custody_positions.c
@@ -149,9 +160,9 @@ async def _of_last_proof(tx: Tx, what: str) -> list[Sample]:
 
 
 async def chain_lag(tx: Tx, now: datetime) -> list[Sample]:
-    """How far behind the present the watcher's last finalized block is."""
+    """How far behind the present the watcher's last finalized block is. A custodian has no blocks."""
     c = chain_cursors.c
-    return await _samples(tx, select(c.chain, _seconds_since(c.block_time, now)))
+    return await _samples(tx, select(c.chain, _seconds_since(c.block_time, now)).where(c.number > 0))
 
 
 async def chain_halted(tx: Tx, _now: datetime) -> list[Sample]:

