@@ -110,7 +110,7 @@ type OperationsServiceClient interface {
 	RetrySettlement(ctx context.Context, in *RetrySettlementRequest, opts ...grpc.CallOption) (*RetrySettlementResponse, error)
 	// Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 	//
-	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
+	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it.
 	//
 	// Errors: PAGE_TOKEN_INVALID.
 	ListBankTransfers(ctx context.Context, in *ListBankTransfersRequest, opts ...grpc.CallOption) (*ListBankTransfersResponse, error)
@@ -404,7 +404,7 @@ type OperationsServiceServer interface {
 	RetrySettlement(context.Context, *RetrySettlementRequest) (*RetrySettlementResponse, error)
 	// Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 	//
-	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
+	// What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it.
 	//
 	// Errors: PAGE_TOKEN_INVALID.
 	ListBankTransfers(context.Context, *ListBankTransfersRequest) (*ListBankTransfersResponse, error)

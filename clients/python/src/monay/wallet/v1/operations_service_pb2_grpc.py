@@ -230,7 +230,7 @@ class OperationsServiceServicer:
     def ListBankTransfers(self, request, context):
         """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-        What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
+        What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it.
 
         Errors: PAGE_TOKEN_INVALID.
         """

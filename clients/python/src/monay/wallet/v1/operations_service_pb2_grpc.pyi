@@ -96,7 +96,7 @@ class OperationsServiceStub:
     ListBankTransfers: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListBankTransfersRequest, _operations_service_pb2.ListBankTransfersResponse]
     """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-    What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
+    What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it.
 
     Errors: PAGE_TOKEN_INVALID.
     """
@@ -288,7 +288,7 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_operations_service_pb2.ListBankTransfersResponse]:
         """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-        What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
+        What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it.
 
         Errors: PAGE_TOKEN_INVALID.
         """

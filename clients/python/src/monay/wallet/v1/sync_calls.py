@@ -628,7 +628,7 @@ class OperationsCalls:
     ) -> operations_service_pb2.ListBankTransfersResponse:
         """Money between banks and the operator's account with a provider: wires that came, payouts that went, newest first.
 
-        What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it to its owner.
+        What waits for an operator says so. A SUSPENDED wire stands in `suspense` until an adjustment moves it.
 
         Errors: PAGE_TOKEN_INVALID.
         """
