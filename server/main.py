@@ -74,6 +74,7 @@ from server.process import (
     keep_running,
     read_arguments,
     require_database,
+    require_standby,
     stop_event,
 )
 from server.services.acts import Acts
@@ -170,6 +171,8 @@ async def run_api(arguments: Arguments, settings: Settings, stop: asyncio.Event)
     database_url = settings.database_url.get_secret_value()
     engine = create_engine(database_url, pool_size=settings.database_pool_size)
     await require_database(engine, production=settings.production)
+    if settings.wants_standby:
+        await require_standby(engine)
     cache = Cache(revealed(settings.redis_url))
     reader = BalanceReader(database_url=database_url)
     feed = BalanceFeed(engine=engine, reader=reader, hints=BalanceHints(cache, entropy=entropy), clock=clock)
@@ -412,6 +415,8 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     database_url = settings.database_url.get_secret_value()
     engine = create_engine(database_url, pool_size=settings.database_pool_size)
     await require_database(engine, production=settings.production)
+    if settings.wants_standby:
+        await require_standby(engine)
     # Imported only here: web3, and all below it, would cost an API process a second and memory it never uses.
     from server import circle, rails
     from server.signer.composition import reach_signer

@@ -17,7 +17,7 @@ import uvloop
 from domain.clock import Clock
 from domain.errors import DatabaseUnavailable
 from server.settings import Role
-from storage import migrations, privileges
+from storage import migrations, privileges, standbys
 from storage.database import UNAVAILABLE, Engine
 
 log = structlog.get_logger()
@@ -106,6 +106,17 @@ async def keep_running(part: Part, stop: asyncio.Event, clock: Clock) -> None:
             reason = str(errors.exceptions[0])[:200]
             log.warning("worker.waiting_for_database", worker=type(part).__name__, error=reason)
             await clock.sleep(DATABASE_PAUSE_SECONDS)
+
+
+async def require_standby(engine: Engine) -> None:
+    """Refuse to start on a database whose commits are on one machine only (money rule 15)."""
+    async with engine.connect() as tx:
+        synchronous = await standbys.synchronous(tx)
+    if not synchronous:
+        raise StartRefused(
+            "Commits wait for no standby: in production the database must have synchronous_standby_names and a "
+            "synchronous_commit that waits for them, or SYNCHRONOUS_STANDBY must say `managed` or `none`."
+        )
 
 
 async def require_database(engine: Engine, *, production: bool) -> None:

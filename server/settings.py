@@ -61,6 +61,14 @@ class Role(StrEnum):
     SIGNER = "signer"
 
 
+class Standby(StrEnum):
+    """Where a commit is before it counts, besides the disk of the database."""
+
+    REQUIRED = "required"
+    MANAGED = "managed"
+    NONE = "none"
+
+
 class Settings(BaseSettings):
     """One field for each variable, whose name is the field's in capitals."""
 
@@ -78,6 +86,9 @@ class Settings(BaseSettings):
     database_owner_url: SecretStr | None = None
     """Used by migrations only; without it they run as DATABASE_URL's role."""
     database_pool_size: Count = 8
+    synchronous_standby: Standby = Standby.REQUIRED
+    """In production, whether a second machine has each commit before it counts: with `required` the server looks for
+    it, `managed` says that the storage below Postgres sees to it, `none` that a lost disk may lose commits."""
     redis_url: SecretStr | None = None
     sealing_keys_file: Path | None = None
 
@@ -241,6 +252,10 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.environment is Environment.PRODUCTION
+
+    @property
+    def wants_standby(self) -> bool:
+        return self.production and self.synchronous_standby is Standby.REQUIRED
 
     @property
     def sandbox(self) -> bool:
