@@ -27,6 +27,9 @@ PORTS = {
 PROGRAMS = {
     "go": "the Go client and the load generator of `make bench`",
     "node": "the TypeScript client",
+    "npm": "the TypeScript client",
+    "java": "the Java and Kotlin clients (a JDK, 17 or later)",
+    "mvn": "the Java and Kotlin clients",
     "grpcurl": "calls from the terminal; without it one from .venv is used",
     "git": "versions",
     "prometheus": "the test that runs every alert rule and dashboard query (apt-get install prometheus)",

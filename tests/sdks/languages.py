@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from sandbox.endpoints import ROOT
 
 CLIENTS = ROOT / "clients"
+RELEASED = ROOT / "proto/released.binpb"
 # A build that starts with an empty cache of packages, on a busy machine.
 BUILD_SECONDS = 900
 
@@ -49,6 +51,19 @@ def run(*command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | No
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def released_driver(folder: Path) -> list[str]:
+    """The Python client on the messages of the contract as it was released: an app that nobody has updated since."""
+    package = folder / "monay/wallet"
+    shutil.copytree(CLIENTS / "python/src/monay/wallet", package, ignore=shutil.ignore_patterns("v1", "__pycache__"))
+    template = folder / "buf.gen.yaml"
+    template.write_text(re.sub(r"^inputs:\n( .*\n)+", "", (ROOT / "buf.gen.yaml").read_text(), flags=re.MULTILINE))
+    own_programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    generate = ("buf", "generate", RELEASED, "--template", template, "--output", folder)
+    run(*generate, environment={"PATH": own_programs})
+    shutil.move(folder / "python/monay/wallet/v1", package / "v1")
+    return ["env", f"PYTHONPATH={folder}", sys.executable, "-m", "tests.sdks.drivers.python_async"]
 
 
 def go_driver(folder: Path) -> list[str]:
@@ -85,12 +100,15 @@ def npm_ci(folder: Path) -> None:
 
 
 PYTHON = Language("python", (), lambda _: [sys.executable, "-m", "tests.sdks.drivers.python_async"])
+RELEASED_PYTHON = Language("released", (), released_driver)
 PYTHON_SYNC = Language("python-sync", (), lambda _: [sys.executable, "-m", "tests.sdks.drivers.python_sync"])
 GO = Language("go", ("go",), go_driver)
 TYPESCRIPT = Language("typescript", ("node", "npm"), typescript_driver)
 JAVA = Language("java", ("java", "mvn"), jvm_driver("JavaDriver"))
 KOTLIN = Language("kotlin", ("java", "mvn"), jvm_driver("KotlinDriver"))
 
-LANGUAGES = {language.name: language for language in (PYTHON, PYTHON_SYNC, GO, TYPESCRIPT, JAVA, KOTLIN)}
+LANGUAGES = {
+    language.name: language for language in (PYTHON, PYTHON_SYNC, RELEASED_PYTHON, GO, TYPESCRIPT, JAVA, KOTLIN)
+}
 # Python is what the project itself needs, so it is part of `make test`.
-AT_HAND = (PYTHON, PYTHON_SYNC)
+AT_HAND = (PYTHON, PYTHON_SYNC, RELEASED_PYTHON)
