@@ -15,7 +15,7 @@ import base64
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sandbox.circle.component import CircleSimulator
 from sandbox.component import free_port
-from tests.circle_contract import Exchange, exchange_of, require_contract
+
+if TYPE_CHECKING:
+    from tests.circle_contract import Exchange
 
 API_KEY = "TEST_API_KEY:0123456789abcdef:wallets-secret"
 MINT_API_KEY = "SAND_API_KEY:fedcba9876543210:mint-secret"
@@ -121,11 +123,16 @@ class CircleSandbox:
 
     def require_contract(self) -> None:
         """Fail if a request that was carried out, or any answer, is not one of sandbox/circle/openapi.yaml's."""
+        # Only here, because it costs most of a second, and every test session reads this file.
+        from tests.circle_contract import require_contract
+
         if self.component.process and self.component.exit_code is None:
             require_contract(self.exchanges())
 
     def exchanges(self) -> list[Exchange]:
         """Every request that reached the application, with its answer."""
+        from tests.circle_contract import exchange_of
+
         found = self.ask("GET", "/requests")
         return [exchange_of(one["exchange"]) for one in found if one["exchange"]]
 

@@ -17,7 +17,7 @@ Uuid = Annotated[str, Field(pattern=UUID_PATTERN)]
 EvmAddress = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
 Decimal = Annotated[str, Field(pattern="^[0-9]{1,15}([.][0-9]{1,18})?$")]
 Ciphertext = Annotated[str, Field(pattern="^[A-Za-z0-9+/]{683}=$")]
-Endpoint = Annotated[str, Field(pattern="^https?://")]
+Endpoint = Annotated[str, Field(pattern="^https?://[!-~]+$")]
 
 
 class Body(BaseModel):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from sandbox.circle.bodies import BLOCKCHAIN, UUID_PATTERN
 
+# Of RFC 3339, with its zone: pydantic alone would take a number for a time, too.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d([.]\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _written_time(given: object) -> object:
+    if not isinstance(given, str) or not _TIME.fullmatch(given):
+        raise ValueError("not a time of RFC 3339")
+    return given
+
+
+Time = Annotated[datetime, BeforeValidator(_written_time)]
 Cursor = Annotated[str, Field(pattern=UUID_PATTERN)]
 
 
@@ -18,8 +30,8 @@ class Query(BaseModel):
 
 
 class PageQuery(Query):
-    from_: datetime | None = Field(None, alias="from")
-    to: datetime | None = None
+    from_: Time | None = Field(None, alias="from")
+    to: Time | None = None
     page_before: Cursor | None = None
     page_after: Cursor | None = None
     page_size: Annotated[int, Field(ge=1, le=50)] | None = None
