@@ -22,6 +22,7 @@ from server.workers.bank_links import link_handler
 from server.workers.bank_rail import BankRailWorker
 from server.workers.circle_transactions import CircleTransactions
 from server.workers.circle_wallets import CircleWalletPool
+from server.workers.custodian_comparison import CustodianComparison
 from server.workers.custodian_float import CustodianFloat
 from server.workers.failover import Failover
 from server.workers.inbox import InboxWorker, Look
@@ -107,10 +108,11 @@ class _SecondRail:
     float_books: CustodianFloat
     failover: Failover
     repatriation: Repatriation
+    comparison: CustodianComparison
 
     @property
     def workers(self) -> Sequence[Part]:
-        return self.orders, self.float_books, self.failover, self.repatriation
+        return self.orders, self.float_books, self.failover, self.repatriation, self.comparison
 
 
 def _second_rail(
@@ -131,6 +133,7 @@ def _second_rail(
             entropy=entropy,
         ),
         repatriation=Repatriation(engine=engine, rail=wallets, clock=clock, entropy=entropy, pace=pace),
+        comparison=CustodianComparison(engine=engine, writer=writer, rail=wallets, clock=clock, entropy=entropy),
     )
 
 

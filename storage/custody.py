@@ -147,3 +147,10 @@ async def holders_of(tx: Tx, addresses: Collection[str]) -> dict[str, TempoAddre
     """Whose the addresses are, for those that are ours, assigned or not."""
     rows = await tx.execute(_HOLDERS, _ADDRESSES.bind((address,) for address in addresses))
     return {row[1]: TempoAddress(row[0], row[1], row[2], row[3]) for row in rows}
+
+
+async def holders_on(tx: Tx, rail: Rail, after: HolderId, limit: int) -> list[HolderId]:
+    """Who has or had a position on that rail, in order, behind that holder."""
+    found = select(_c.holder_id).where(_c.rail == rail, _c.holder_id > after).distinct()
+    rows = await tx.execute(found.order_by(_c.holder_id).limit(limit))
+    return [row[0] for row in rows]

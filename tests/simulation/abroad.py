@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 
 from domain.identity import OPERATOR
 from domain.money import Asset, Money
@@ -20,6 +21,7 @@ from tests.workers.second_rail import SecondRailWorkers
 
 FLOAT = 12 * UNIT
 POOL = 3
+PATIENCE = timedelta(seconds=1)
 DROPPED, TOLD_AGAIN = 0.1, 0.3
 """Of the webhooks that are due."""
 
@@ -38,7 +40,6 @@ class Abroad:
     custodian: SimulatedCustodian
     chance: random.Random
     tempo_is_well: Callable[[], bool]
-    known: dict[str, str] = field(default_factory=dict)
 
     def workers_of(self, process: Process) -> SecondRailWorkers:
         """The workers of one process, which sees the custodian through its own points."""
@@ -49,6 +50,7 @@ class Abroad:
             clock=self.house.clock,
             entropy=self.house.entropy,
             policy=RoutingPolicy(),
+            patience=PATIENCE,
             orders_at_once=6,
         )
 

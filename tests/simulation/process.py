@@ -75,6 +75,8 @@ class _Engine:
 
     def __init__(self, engine: Engine, process: Process) -> None:
         self._engine, self._process = engine, process
+        # Each statement a snapshot of its own, as in READ COMMITTED, without a BEGIN and a ROLLBACK to wait for.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
@@ -87,5 +89,5 @@ class _Engine:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Tx]:
         await self._process.pass_point("read")
-        async with self._engine.connect() as tx:
+        async with self._reading.connect() as tx:
             yield tx

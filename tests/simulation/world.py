@@ -40,6 +40,50 @@ CRASH_CHANCE, OTHERS_CHANCE, STALL_CHANCE = 0.015, 0.05, 0.2
 SENDERS = (5, 3, 1, 1, 1)
 """How often each consumer pays, in proportion."""
 
+WEIGHTS = {
+    "pay": 10,
+    "deposit": 2,
+    "odd_deposit": 1,
+    "swap": 2,
+    "withdraw": 1,
+    "mine": 9,
+    "watch": 8,
+    "settle": 11,
+    "chores": 5,
+    "sweep": 1,
+    "fault": 4,
+    "policy": 2,
+    "sleep": 2,
+    "reroute": 3,
+    "order": 5,
+    "custody": 5,
+    "told": 2,
+    "repatriate": 4,
+    "custodian_fault": 1,
+}
+"""What happens, and how often in proportion."""
+
+OUTAGE_WEIGHTS = {
+    "pay": 10,
+    "swap": 1,
+    "withdraw": 1,
+    "mine": 4,
+    "watch": 2,
+    "settle": 5,
+    "chores": 3,
+    "policy": 1,
+    "sleep": 1,
+    "reroute": 11,
+    "order": 11,
+    "custody": 11,
+    "told": 4,
+    "repatriate": 1,
+    "custodian_fault": 3,
+}
+"""The same while the chain is away for longer."""
+
+OUTAGE_BEGINS, OUTAGE_ENDS = 0.05, 0.05
+
 Action = Callable[[], Coroutine[Any, Any, Any]]
 
 
@@ -83,6 +127,8 @@ class World:
     """Items that were BLOCKED: they lost their place in the order."""
     calm: bool = True
     """While it is, nobody dies and nothing is lost."""
+    outage: bool = False
+    """The chain is away, and stays away for a while."""
 
     def __post_init__(self) -> None:
         self.state = WatchedState(self.chain.state)
@@ -142,29 +188,11 @@ class World:
 
     async def act(self) -> None:
         """The next thing that happens."""
-        actions: list[tuple[int, Action]] = [
-            (10, self.pay),
-            (2, self.deposit),
-            (1, self.odd_deposit),
-            (2, self.swap),
-            (1, self.withdraw),
-            (9, self.mine),
-            (8, self.watch),
-            (11, self.settle),
-            (5, self.chores),
-            (1, self.sweep),
-            (4, self.fault),
-            (2, self.policy),
-            (2, self.sleep),
-            (6, self.reroute),
-            (7, self.order),
-            (6, self.custody),
-            (3, self.told),
-            (2, self.repatriate),
-            (2, self.custodian_fault),
-        ]
-        weights = [weight for weight, _ in actions]
-        [(_, action)] = self.chance.choices(actions, weights)
+        if self.chance.random() < (OUTAGE_ENDS if self.outage else OUTAGE_BEGINS):
+            await self.perform(self.turn)
+        often = OUTAGE_WEIGHTS if self.outage else WEIGHTS
+        [name] = self.chance.choices(list(often), list(often.values()))
+        action: Action = getattr(self, name)
         await self.perform(action)
 
     async def perform(self, action: Action) -> None:
@@ -299,6 +327,15 @@ class World:
             self.chain.mine()
         return seconds
 
+    async def turn(self) -> str:
+        """The chain goes away for longer, or comes back."""
+        self.outage = not self.outage
+        self.mend()
+        if self.outage:
+            self.chain.faults.halted = self.chance.random() < 0.7
+            self.chain.faults.unreachable = not self.chain.faults.halted or self.chance.random() < 0.3
+        return "away" if self.outage else "back"
+
     async def fault(self) -> str:
         faults = self.chain.faults
         kind = self.chance.choice(["drop", "lose", "late", "lag", "halt", "cut", "mend", "mend", "mend", "mend"])
@@ -345,13 +382,21 @@ class World:
 
     async def calm_down(self) -> None:
         """No more faults; people lift what they can and have the blocked items tried again."""
-        self.calm = True
+        self.calm, self.outage = True, False
         self.mend()
         self.abroad.mend()
         self.lift()
 
-    async def retry_blocked(self) -> None:
-        """What an operator does once the reason is gone."""
+    async def open_items(self) -> int:
+        """How many still move."""
+        [row] = await self.house.execute(
+            "SELECT count(*) AS count FROM settlement_items "
+            "WHERE state NOT IN ('CONFIRMED', 'FAILED', 'CANCELLED', 'BLOCKED')"
+        )
+        return int(row.count)
+
+    async def retry_blocked(self) -> int:
+        """What an operator does once the reason is gone; how many there were."""
         for row in await self.house.items():
             if row.state == ItemState.BLOCKED:
                 freed = ItemTransition(
@@ -360,6 +405,7 @@ class World:
                 self.retried.add(row.id)
                 outcome = await self.house.writer.submit(Command(transitions=(freed,)))
                 assert isinstance(outcome, Applied), outcome
+        return len(self.retried)
 
     async def one_calm_round(self, seconds: float = 0.5) -> None:
         self.clock.advance(seconds)

@@ -18,6 +18,7 @@ from providers.simulated import SimulatedCustodian
 from server.ledger_writer import LedgerWriter
 from server.workers.circle_transactions import CircleTransactions
 from server.workers.circle_wallets import CircleWalletPool
+from server.workers.custodian_comparison import CustodianComparison
 from server.workers.custodian_float import CustodianFloat
 from server.workers.failover import Failover, FailoverPace
 from server.workers.orders import OrderPace, Orders
@@ -39,6 +40,7 @@ class SecondRailWorkers:
     repatriation: Repatriation
     float_books: CustodianFloat
     transactions: CircleTransactions
+    comparison: CustodianComparison
 
     @classmethod
     def of(
@@ -50,6 +52,7 @@ class SecondRailWorkers:
         clock: Clock,
         entropy: Entropy,
         policy: RoutingPolicy,
+        patience: timedelta = PATIENCE,
         orders_at_once: int = 20,
     ) -> SecondRailWorkers:
         orders = Orders(engine=engine, writer=writer, rail=rail, clock=clock, entropy=entropy, pace=OrderPace())
@@ -62,11 +65,12 @@ class SecondRailWorkers:
                 policy=policy,
                 clock=clock,
                 entropy=entropy,
-                pace=FailoverPace(patience=PATIENCE, orders_at_once=orders_at_once),
+                pace=FailoverPace(patience=patience, orders_at_once=orders_at_once),
             ),
             orders=orders,
             repatriation=Repatriation(engine=engine, rail=rail, clock=clock, entropy=entropy, pace=RepatriationPace()),
             float_books=float_books,
+            comparison=CustodianComparison(engine=engine, writer=writer, rail=rail, clock=clock, entropy=entropy),
             transactions=CircleTransactions(
                 engine=engine,
                 writer=writer,

@@ -258,3 +258,27 @@ async def test_two_processes_reroute_each_item_once(house: SimulatedHouse, abroa
     other: Failover = abroad.new_workers().failover
     assert [await abroad.workers.failover.step(), await other.step()] == [1, 0]
     assert len(await abroad.orders()) == 1
+
+
+async def test_the_custodians_wallets_are_compared_with_the_books(house: SimulatedHouse, abroad: SecondRail) -> None:
+    """What is under way explains itself; what is not in the books is a break, and shows in the proof."""
+    ann, ben = await house.consumers(2)
+    await house.house.pay(ann, ben, UNIT)
+    await _tempo_fails(house, abroad)
+    await abroad.workers.failover.step()
+    await abroad.workers.orders.step()
+    abroad.custodian.complete_all()
+    assert await abroad.workers.comparison.step() == 0
+    house.clock.advance(30)
+    await abroad.workers.orders.step()
+    assert await abroad.workers.comparison.step() == 0
+    await house.house.prove_clean()
+    wallet = await abroad.wallet(ben)
+    assert wallet is not None
+    abroad.custodian.fund(wallet, Money(Asset.USDC, 5))
+    for _ in range(4):
+        house.clock.advance(20)
+        assert await abroad.workers.comparison.step() == 1
+    assert await house.house.breaks() == ["position_on_rail"]
+    proof = await house.house.prove()
+    assert not proof.clean
