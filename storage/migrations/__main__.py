@@ -2,6 +2,9 @@
 
 Runs as the owner of the schema: `DATABASE_OWNER_URL`, or `DATABASE_URL` where both are one. Where they are not, an
 upgrade ends with granting the role of `DATABASE_URL` what the service needs (`storage/privileges.py`).
+
+An upgrade may run while the service works: a migration that does not get its locks at once lets everybody pass and is
+tried again.
 """
 
 from __future__ import annotations
@@ -9,12 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -22,6 +27,10 @@ from sqlalchemy.exc import OperationalError
 from storage import privileges
 
 FOLDER = Path(__file__).parent
+
+# A minute of trying: on a busy table the locks are free many times a second.
+_TRIES = 120
+_PAUSE_SECONDS = 0.5
 
 
 def configuration(database_url: str) -> Config:
@@ -40,8 +49,22 @@ def _next_number(config: Config) -> str:
     return f"{int(newest or 0) + 1:04}"
 
 
+def upgrade(config: Config) -> None:
+    """Bring the database to the newest revision, also while the service works."""
+    for left in reversed(range(_TRIES)):
+        try:
+            command.upgrade(config, "head")
+        except OperationalError as error:
+            # Each migration commits by itself, so the next try begins with the one that did not get its locks.
+            if not isinstance(error.orig, LockNotAvailable) or not left:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
 def _upgrade(config: Config, service_url: str | None) -> None:
-    command.upgrade(config, "head")
+    upgrade(config)
     owner_url = config.attributes["url"]
     service = make_url(service_url).username if service_url else None
     if service is None or service == owner_url.username:
@@ -72,7 +95,8 @@ def main() -> int:
     try:
         actions[arguments.action]()
     except OperationalError as error:
-        sys.stderr.write(f"The database cannot be reached: {error.orig}\n")
+        fault = "is too busy to be migrated" if isinstance(error.orig, LockNotAvailable) else "cannot be reached"
+        sys.stderr.write(f"The database {fault}: {error.orig}\n")
         return 1
     return 0
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
 
 from storage import migrations
 from storage.database import create_engine
-from storage.migrations.__main__ import configuration
+from storage.migrations.__main__ import FOLDER, configuration
 
 
 def test_the_newest_revision_is_the_one_alembic_knows() -> None:
@@ -46,3 +48,18 @@ async def test_an_unreachable_database_is_told_without_its_password() -> None:
     assert obstacle is not None
     assert "cannot be reached" in obstacle
     assert "secret" not in obstacle
+
+
+_CONTRACTS = re.compile(
+    r"op\.(drop_\w+|rename_\w+)|\bDROP\b|\bRENAME\b|nullable=False, existing|new_column_name|alter_column\([^)]*type_="
+)
+
+
+def test_migrations_only_expand() -> None:
+    """The version before goes on serving while a migration runs and after it, so it must find all that it knows."""
+    for path in sorted((FOLDER / "versions").glob("[0-9]*.py")):
+        upgrade = path.read_text().partition("def upgrade")[2].partition("def downgrade")[0]
+        assert upgrade, path
+        assert not _CONTRACTS.findall(upgrade), path
+        for column in re.findall(r"op\.add_column\(.*?nullable=False.*", upgrade):
+            assert "server_default" in column, path
