@@ -45,6 +45,11 @@ MAX_BATCH_ROWS = 1_024
 CROWD = 5
 MOMENT_SECONDS = 0.001
 GATHER_MOMENTS = 5
+# How long a wallet that somebody else holds is waited for, and how often it is looked at: another process' commit lets
+# go of it in a moment, a stranger does not.
+HELD_PATIENCE_SECONDS = 1.0
+HELD_PAUSE_SECONDS = 0.02
+PREVIEWERS = 4
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
 
 OnCommit = Callable[[Sequence[BalanceKey]], None]
@@ -70,6 +75,28 @@ class _Queue:
 
     waiting: deque[_Waiting] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    aside: list[_Waiting] = field(default_factory=list)
+    """What concerns wallets that somebody else holds, and what of the same senders came after it (money rule 22)."""
+    aside_senders: set[UUID] = field(default_factory=set)
+    look_again_at: float = 0.0
+
+    def set_aside(self, waiting: _Waiting) -> None:
+        self.aside.append(waiting)
+        if waiting.command.sender is not None:
+            self.aside_senders.add(waiting.command.sender)
+
+    def keeps_back(self, waiting: _Waiting) -> bool:
+        """Set it aside, too, if something of the same sender is: it must not overtake."""
+        kept = waiting.command.sender in self.aside_senders
+        if kept:
+            self.set_aside(waiting)
+        return kept
+
+    def bring_back(self) -> None:
+        """Put what was set aside in front of all others, in its order."""
+        self.waiting.extendleft(reversed(self.aside))
+        self.aside.clear()
+        self.aside_senders.clear()
 
 
 @dataclass(slots=True)
@@ -103,15 +130,15 @@ class LedgerWriter:
         self.work = Work()
         self._batch_time = batch_time
         self._queues = [_Queue() for _ in range(committers)]
-        self._held: set[UUID] = set()
-        """Wallets that a stranger was found to hold. Looked at anew before anybody waits for them again."""
-        self._preview_lock = asyncio.Lock()
-        self._previewer = _Committer(database_url, batch_time, entropy)
+        self._held: dict[UUID, float] = {}
+        """Wallets that somebody else was found to hold, at each look since then. Nobody waits for their locks."""
+        self._previewers = [_Committer(database_url, batch_time, entropy) for _ in range(PREVIEWERS)]
+        self._idle_previewers = asyncio.Semaphore(PREVIEWERS)
 
     @property
     def queued(self) -> int:
         """How many commands wait for a committer."""
-        return sum(len(queue.waiting) for queue in self._queues)
+        return sum(len(queue.waiting) + len(queue.aside) for queue in self._queues)
 
     async def submit(self, command: Command, *, deadline: float | None = None) -> Outcome:
         """Have the command decided and, if it may be, made true. Answers after the commit.
@@ -154,8 +181,12 @@ class LedgerWriter:
 
     async def preview(self, command: Command) -> Outcome:
         """What `submit` would answer now: the same reads without locks, the same decision, no write (rule 25)."""
-        async with self._preview_lock:
-            return await self._previewer.preview(command)
+        async with self._idle_previewers:
+            previewer = self._previewers.pop()
+            try:
+                return await previewer.preview(command)
+            finally:
+                self._previewers.append(previewer)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Commit until `stop` is set and the queue is empty."""
@@ -165,27 +196,40 @@ class LedgerWriter:
             await stop.wait()
             for queue in self._queues:
                 queue.wake.set()
-        await self._previewer.close()
+        for previewer in self._previewers:
+            await previewer.close()
 
     async def _commit_loop(self, queue: _Queue, stop: asyncio.Event) -> None:
         committer = _Committer(self._database_url, self._batch_time, self._entropy)
         batch: list[_Waiting] = []
         try:
             while True:
-                await queue.wake.wait()
+                await self._work_of(queue)
                 if len(batch) >= CROWD:
                     await self._gather(queue.waiting)
-                batch = self._take(queue.waiting)
+                batch = self._take(queue)
                 if not batch:
-                    if stop.is_set():
+                    if stop.is_set() and not queue.aside:
                         return
                     queue.wake.clear()
                     continue
-                if any(not self._held.isdisjoint(waiting.command.wallet_ids) for waiting in batch):
-                    batch = await self._set_aside(committer, batch)
-                await self._commit(committer, batch)
+                if any(not self._held.keys().isdisjoint(waiting.command.wallet_ids) for waiting in batch):
+                    batch = await self._set_aside(committer, queue, batch)
+                await self._commit(committer, queue, batch)
         finally:
             await committer.close()
+
+    async def _work_of(self, queue: _Queue) -> None:
+        """Wait for something to do: a new command, or the time to look again at what was set aside."""
+        if not queue.aside:
+            await queue.wake.wait()
+            return
+        pause = queue.look_again_at - self._clock.monotonic()
+        if pause > 0 and not queue.waiting:
+            await self._clock.sleep(pause)
+            pause = 0
+        if pause <= 0:
+            queue.bring_back()
 
     async def _gather(self, queue: deque[_Waiting]) -> None:
         """In a crowd, let the next batch grow as long as each moment brings more.
@@ -199,14 +243,16 @@ class LedgerWriter:
             if len(queue) == waiting or len(queue) >= MAX_BATCH_COMMANDS:
                 return
 
-    def _take(self, queue: deque[_Waiting]) -> list[_Waiting]:
+    def _take(self, queue: _Queue) -> list[_Waiting]:
         """The next batch, bounded by commands and by rows; what nobody waits for any more is dropped undecided."""
         batch: list[_Waiting] = []
         rows = 0
         now = self._clock.monotonic()
-        while queue and len(batch) < MAX_BATCH_COMMANDS and (not batch or rows < MAX_BATCH_ROWS):
-            waiting = queue.popleft()
+        while queue.waiting and len(batch) < MAX_BATCH_COMMANDS and (not batch or rows < MAX_BATCH_ROWS):
+            waiting = queue.waiting.popleft()
             if waiting.answer.done():
+                continue
+            if queue.keeps_back(waiting):
                 continue
             if waiting.deadline is not None and waiting.deadline <= now:
                 waiting.answer.set_result(Refused(DeadlinePassed()))
@@ -215,19 +261,41 @@ class LedgerWriter:
             rows += waiting.rows
         return batch
 
-    async def _set_aside(self, committer: _Committer, batch: list[_Waiting]) -> list[_Waiting]:
-        """Turn away what concerns wallets that strangers hold, and return the others (money rule 23)."""
-        commands = [waiting.command for waiting in batch]
-        held = await committer.held_wallets(commands)
-        self._held.difference_update(*(command.wallet_ids for command in commands))
-        self._held |= held
-        blocked = [waiting for waiting in batch if not held.isdisjoint(waiting.command.wallet_ids)]
-        if blocked:
-            log.warning("ledger.wallets_held", wallets=len(held), commands=len(blocked))
-            self._fail(blocked, Overloaded(retry_after_ms=500))
-        return [waiting for waiting in batch if held.isdisjoint(waiting.command.wallet_ids)]
+    async def _set_aside(self, committer: _Committer, queue: _Queue, batch: list[_Waiting]) -> list[_Waiting]:
+        """Set aside what concerns wallets that somebody else holds, and return the others (money rule 23).
 
-    async def _commit(self, committer: _Committer, batch: list[_Waiting]) -> None:
+        What concerns a wallet that was held for too long, as by a stranger, is turned away.
+        """
+        now = self._clock.monotonic()
+        held = await self._look(committer, batch)
+        strangers = {wallet for wallet in held if now - self._held[wallet] >= HELD_PATIENCE_SECONDS}
+        turned_away = [waiting for waiting in batch if not strangers.isdisjoint(waiting.command.wallet_ids)]
+        if turned_away:
+            log.warning("ledger.wallets_held", wallets=len(strangers), commands=len(turned_away))
+            self._fail(turned_away, Overloaded(retry_after_ms=500))
+        free: list[_Waiting] = []
+        for waiting in batch:
+            if waiting.answer.done() or queue.keeps_back(waiting):
+                continue
+            if held.isdisjoint(waiting.command.wallet_ids):
+                free.append(waiting)
+            else:
+                queue.set_aside(waiting)
+        queue.look_again_at = now + HELD_PAUSE_SECONDS
+        return free
+
+    async def _look(self, committer: _Committer, batch: list[_Waiting]) -> set[UUID]:
+        """Which wallets of the batch somebody else holds now; and remember since when."""
+        commands = [waiting.command for waiting in batch]
+        now, held = self._clock.monotonic(), await committer.held_wallets(commands)
+        for wallet in set().union(*(command.wallet_ids for command in commands)) - held:
+            self._held.pop(wallet, None)
+        for wallet in held:
+            self._held.setdefault(wallet, now)
+        return held
+
+    async def _commit(self, committer: _Committer, queue: _Queue, batch: list[_Waiting]) -> None:
+        batch = [waiting for waiting in batch if not queue.keeps_back(waiting)]
         if not batch:
             return
         started = self._clock.monotonic()
@@ -236,18 +304,18 @@ class LedgerWriter:
         except DatabaseUnavailable as error:
             self._fail(batch, error)
         except LockNotAvailable as error:
-            others = await self._set_aside(committer, batch)
+            others = await self._set_aside(committer, queue, batch)
             if len(others) < len(batch):
-                await self._commit(committer, others)
+                await self._commit(committer, queue, others)
             else:
-                await self._split(committer, batch, error)
+                await self._split(committer, queue, batch, error)
         except DatabaseError as error:
-            await self._split(committer, batch, error)
+            await self._split(committer, queue, batch, error)
         except Exception as error:
             if len(batch) == 1:
                 self._fail(batch, error)
             else:
-                await self._split(committer, batch, error)
+                await self._split(committer, queue, batch, error)
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 if not waiting.answer.done():
@@ -258,13 +326,13 @@ class LedgerWriter:
             self.work.commands += len(batch)
             self.work.seconds += self._clock.monotonic() - started
 
-    async def _split(self, committer: _Committer, batch: list[_Waiting], error: Exception) -> None:
+    async def _split(self, committer: _Committer, queue: _Queue, batch: list[_Waiting], error: Exception) -> None:
         """Find the command that stops the batch by halving it; alone, it alone is answered with its error."""
         log.warning("ledger.batch_split", size=len(batch), error=type(error).__name__, detail=str(error)[:200])
         if len(batch) > 1:
             middle = len(batch) // 2
-            await self._commit(committer, batch[:middle])
-            await self._commit(committer, batch[middle:])
+            await self._commit(committer, queue, batch[:middle])
+            await self._commit(committer, queue, batch[middle:])
         elif isinstance(error, STATEMENT_STOPPED):
             self._fail(batch, Overloaded(retry_after_ms=500))
         else:

@@ -290,6 +290,40 @@ async def test_rule_23_a_strangers_lock_holds_up_only_those_it_concerns(books: B
     await books.apply(payment(locked, others[0], DOLLAR))
 
 
+async def test_rule_23_a_wallet_that_is_held_for_a_moment_is_waited_for_while_others_go_on(books: Books) -> None:
+    """As by the long batch of another process: nobody is turned away for it, and the queue does not stand still."""
+    locked, *others = await books.open(5, usdc=100 * DOLLAR)
+    async with await psycopg.AsyncConnection.connect(books.url) as other_process:
+        await other_process.execute("SELECT 1 FROM wallets WHERE consumer_id = %s FOR UPDATE", (locked,))
+        held_up = [asyncio.create_task(books.submit(payment(other, locked, DOLLAR))) for other in others[:2]]
+        await books.apply(payment(others[2], others[3], DOLLAR))
+        await books.apply(payment(others[3], others[0], DOLLAR))
+        assert not any(task.done() for task in held_up)
+        await other_process.rollback()
+    assert all(isinstance(answer, Applied) for answer in await asyncio.gather(*held_up))
+
+
+async def test_rule_22_what_is_set_aside_is_not_overtaken_by_later_payments_of_its_sender(books: Books) -> None:
+    """A backend that sends a payment and then one with the rest of the money means that order."""
+    locked, sender, free = await books.open(3, usdc=100 * DOLLAR)
+    async with await psycopg.AsyncConnection.connect(books.url) as other_process:
+        await other_process.execute("SELECT 1 FROM wallets WHERE consumer_id = %s FOR UPDATE", (locked,))
+        first = payment(sender, locked, 80 * DOLLAR)
+        second = payment(sender, free, 80 * DOLLAR)
+        both = asyncio.create_task(books.writer.submit_all([first, second]))
+        await asyncio.sleep(0.4)
+        third = asyncio.create_task(books.submit(payment(sender, free, 10 * DOLLAR)))
+        await asyncio.sleep(0.1)
+        assert not both.done()
+        assert not third.done()
+        await other_process.rollback()
+    paid, refused = await both
+    assert isinstance(paid, Applied)
+    assert isinstance(refused, Refused)
+    assert isinstance(refused.error, InsufficientFunds)
+    assert isinstance(await third, Applied)
+
+
 async def test_rule_23_a_lock_elsewhere_is_found_by_halving_the_batch(books: Books) -> None:
     """Not only wallets can be held: whatever it is, it is narrowed down until only its own command waits."""
     held, *others = await books.open(5, usdc=100 * DOLLAR)
