@@ -54,8 +54,8 @@ def production(service_database: str, tmp_path: Path) -> tuple[Settings, trustme
     (tmp_path / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     (tmp_path / "key.pem").write_bytes(certificate.private_key_pem.bytes())
     changes = {"tls_cert_file": tmp_path / "cert.pem", "tls_key_file": tmp_path / "key.pem"}
-    changes |= {"synchronous_standby": "none"}
-    return wallet_settings(service_database, tmp_path, environment="production", **changes), authority
+    said = {"environment": "production", "synchronous_standby": "none"}
+    return wallet_settings(service_database, tmp_path, **said, **changes), authority
 
 
 async def test_with_a_certificate_tls_is_all_that_is_spoken(production: tuple[Settings, trustme.CA]) -> None:
