@@ -56,10 +56,11 @@ def test_the_endpoints_are_published_for_the_other_commands(running: Run) -> Non
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("part", ["postgres", "valkey-server", "anvil", "python"])
+@pytest.mark.parametrize("part", ["postgres", "valkey-server", "anvil", "-m sandbox.circle", "-m server"])
 def test_if_one_part_ends_all_end_and_it_is_named(run: Run, part: str) -> None:
     """Half a wallet would only look like one."""
-    names = {"postgres": "Postgres", "valkey-server": "Valkey", "anvil": "Tempo", "python": "wallet server"}
+    names = {"postgres": "Postgres", "valkey-server": "Valkey", "anvil": "Tempo", "-m sandbox.circle": "Circle"}
+    names["-m server"] = "wallet server"
     process = run.start()
     run.wait_greeting()
     os.kill(child_of(process.pid, part), signal.SIGKILL)
@@ -170,7 +171,11 @@ def metadata(run: Run, *whose: str) -> grpc.aio.Metadata:
     return grpc.aio.Metadata(("authorization", f"Bearer {token}"))
 
 
-def child_of(parent: int, name: str) -> int:
-    """The direct child of that name."""
+def child_of(parent: int, command: str) -> int:
+    """The direct child with this in its command line."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return next(int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith(name))
+    return next(int(pid) for pid in children if command in command_line(pid))
+
+
+def command_line(pid: str) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
