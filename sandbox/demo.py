@@ -1,8 +1,8 @@
 """`make demo`: the story of the wallet against the servers of `make run`, narrated, with every figure checked.
 
 Two people are onboarded, money arrives from the chain, one pays the other, refusals change nothing, settlement is
-followed into its block; then handles, payment requests, a batch, a swap and a withdrawal, and at the end the proof says
-that every balance is backed. It ends with 0 only if every figure was right.
+followed into its block; then handles, payment requests, a batch, a swap and a withdrawal; then Tempo is taken away and
+comes back; and at the end the proof says that every balance is backed. It ends with 0 only if every figure was right.
 """
 
 from __future__ import annotations
@@ -34,12 +34,17 @@ from sandbox.component import Refused
 from sandbox.endpoints import Endpoints, data_folder
 from sandbox.keys import DevelopmentKeys
 from sandbox.narrator import CALL_SECONDS, SETTLE_SECONDS, UNIT, Narrator, Person, WrongFigure, reason_of, usdc
+from sandbox.outage import tempo_is_taken_away
 
 FEE_MICROS = 100
 
 
 class Story(Narrator):
     """Tells and checks, chapter by chapter."""
+
+    def __init__(self, channel: grpc.aio.Channel, keys: DevelopmentKeys, endpoints: Endpoints) -> None:
+        super().__init__(channel, keys)
+        self._endpoints = endpoints
 
     async def tell(self) -> None:
         """The whole story."""
@@ -57,6 +62,9 @@ class Story(Narrator):
         await self._a_batch(ann, ben)
         await self._a_swap(ann)
         await self._money_leaves(ann)
+        if self._endpoints.tempo_pid and self._endpoints.circle_url:
+            async with self.live(ann), self.live(ben):
+                await tempo_is_taken_away(self, ann, ben, node=self._endpoints.tempo_pid)
         await self._proof()
 
     # --- chapters -----------------------------------------------------------------------------------------------------
@@ -228,7 +236,7 @@ class Story(Narrator):
 
 async def _tell(endpoints: Endpoints) -> None:
     async with grpc.aio.insecure_channel(endpoints.grpc) as channel:
-        await Story(channel, DevelopmentKeys(data_folder() / "keys")).tell()
+        await Story(channel, DevelopmentKeys(data_folder() / "keys"), endpoints).tell()
 
 
 def main() -> int:

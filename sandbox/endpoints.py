@@ -35,6 +35,8 @@ class Endpoints:
     # Empty where the server has a key for Circle itself; without the simulator there is no admin port.
     circle_url: str = ""
     circle_admin_url: str = ""
+    # Whom the demo suspends to take the chain away; 0 where it is not a node of ours.
+    tempo_pid: int = 0
 
     def write(self) -> None:
         """Publish them, readable by their owner only: the database's password is among them."""

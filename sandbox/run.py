@@ -65,6 +65,7 @@ def run(folder: Path, *, workers: int) -> None:
             settings,
             gateway=faces["GATEWAY_LISTEN"].url if "GATEWAY_LISTEN" in faces else "",
             circle_admin=f"http://{listen['CIRCLE_ADMIN_LISTEN']}" if admin else "",
+            tempo_node=parts.get("TEMPO_LISTEN"),
         )
         greeting.show(endpoints, keys, seconds=time.monotonic() - started)
         watch(everything)
@@ -200,7 +201,7 @@ def watch(components: Sequence[Component]) -> None:
         time.sleep(WATCH_SECONDS)
 
 
-def published(settings: Settings, *, gateway: str, circle_admin: str) -> Endpoints:
+def published(settings: Settings, *, gateway: str, circle_admin: str, tempo_node: Component | None = None) -> Endpoints:
     """Write down where everything is, for `make demo`, `make token` and the like."""
     endpoints = Endpoints(
         grpc=settings["GRPC_LISTEN"],
@@ -213,6 +214,7 @@ def published(settings: Settings, *, gateway: str, circle_admin: str) -> Endpoin
         gateway=gateway,
         circle_url=settings.get("CIRCLE_BASE_URL", ""),
         circle_admin_url=circle_admin,
+        tempo_pid=tempo_node.process.pid if tempo_node is not None and tempo_node.process is not None else 0,
     )
     endpoints.write()
     return endpoints

@@ -117,6 +117,7 @@ class Abroad:
         kind = self.chance.choice(["lose", "lose", "drop", "throttle", "unlisted", "stuck", "cut", "mend", "mend"])
         if kind == "lose":
             faults.lose_answers = self.chance.randint(1, 3)
+            faults.unlisted = self.chance.random() < 0.5
         elif kind == "drop":
             faults.drop_orders = self.chance.randint(1, 2)
         elif kind == "throttle":
