@@ -59,6 +59,14 @@ async def waiting(tx: Tx, *, limit: int) -> list[Waiting]:
     return [Waiting(*row[:4], Money(Asset(row[4]), row[5])) for row in await tx.execute(statement)]
 
 
+async def asked_since(tx: Tx, since: datetime) -> bool:
+    """Whether anybody has asked for a payout or a link since then."""
+    held = select(_w.id).where(_w.state == WithdrawalState.HELD, _w.bank_account_id.is_not(None), _w.created_at > since)
+    begun = select(_l.bank_account_id).where(_l.state == BankAccountState.PENDING, _l.created_at > since)
+    found: bool = (await tx.execute(select(or_(held.exists(), begun.exists())))).scalar_one()
+    return found
+
+
 async def start(tx: Tx, one: Waiting, *, payout_id: UUID, key: UUID, now: datetime) -> bool:
     """Persist the payout and reserve its cover. False: there is no cover, or another like it has an unknown outcome."""
     holder = (OPERATOR, one.amount.asset)

@@ -78,7 +78,7 @@ class Branch(Generic[BankT]):
             **chance,
         )
 
-    def new_worker(self) -> BankRailWorker:
+    def new_worker(self, *, poll_seconds: float = 10.0) -> BankRailWorker:
         """Another process' worker."""
         house = self.house
         return BankRailWorker(
@@ -88,6 +88,7 @@ class Branch(Generic[BankT]):
             accounts=self.accounts,
             clock=house.clock,
             entropy=house.entropy,
+            poll_seconds=poll_seconds,
         )
 
     async def well(self, *, paused: bool = False) -> None:

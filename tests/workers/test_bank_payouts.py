@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -278,3 +279,18 @@ async def test_nothing_is_held_for_a_bank_that_cannot_be_paid(branch: SimulatedB
     with pytest.raises(ProviderUnavailable):
         await branch.withdraw(ann, account, 10 * UNIT)
     assert await branch.balance(ann) == (100 * UNIT, 0)
+
+
+async def test_what_is_asked_for_is_begun_within_a_second_or_so_of_a_long_pause(branch: SimulatedBranch) -> None:
+    """Consumers do not wait for the next look at the custodian: their wish is in our own database."""
+    [ann] = await branch.simulated.consumers(1)
+    account = await branch.linked(ann)
+    stop = asyncio.Event()
+    running = asyncio.create_task(branch.new_worker(poll_seconds=DAY).run(stop))
+    await asyncio.sleep(0)
+    await branch.withdraw(ann, account, 10 * UNIT)
+    async with asyncio.timeout(30):
+        while not branch.bank.paid:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
