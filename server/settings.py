@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from domain.pricing import FeeSchedule
 from domain.routing import BankTerms, RoutingPolicy
 from domain.swaps import SwapPolicy
+from domain.treasury import Bounds, TreasuryPolicy
 from server.settings_types import Address, Count, Listed, Listen, MicrosByAsset, Millionths, Networks, Seconds, Tokens
 
 DEVELOPMENT_CHAIN_ID = 31337
@@ -27,6 +28,7 @@ DEVELOPMENT_CHAIN_ID = 31337
 _FEES = FeeSchedule()
 _SWAPS = SwapPolicy()
 _BANK = BankTerms()
+_TREASURY = TreasuryPolicy()
 
 # Only workers hold these. The supervisor takes them out of the environment of its API processes, and an API process
 # that finds one in production does not start.
@@ -142,6 +144,7 @@ class Settings(BaseSettings):
     # Tempo.
     tempo_rpc_url: Listed = ()
     tempo_ws_url: str | None = None
+    """Where new heads are announced. They wake the watcher, which without them asks four times a second."""
     tempo_api_key: SecretStr | None = None
     tempo_chain_id: Count = DEVELOPMENT_CHAIN_ID
     tempo_tokens: Tokens = {}
@@ -234,6 +237,14 @@ class Settings(BaseSettings):
     """How far the market may move against the operator between quote and swap, in millionths."""
     swap_exposure_micros: Count = _SWAPS.exposure_micros
     """What may be promised of one asset in all swaps that have not settled."""
+    treasury_least_micros: MicrosByAsset = {}
+    treasury_most_micros: MicrosByAsset = {}
+    """How much of an asset the treasury is content with on Tempo: out of these bounds it trades on the exchange. Only
+    dollars can have bounds."""
+    treasury_worst_price_micros: Millionths = _TREASURY.worst_price_micros
+    """How far below one for one such a trade may go, in millionths."""
+    treasury_sale_most_micros: Count = _TREASURY.most_micros
+    """What one such trade sells at most."""
     dex_price_max_age_seconds: Seconds = _SWAPS.ladder_max_age.total_seconds()
     sandbox_enabled: bool = False
 
@@ -291,6 +302,15 @@ class Settings(BaseSettings):
             price_bound_micros=self.swap_price_bound_micros,
             exposure_micros=self.swap_exposure_micros,
             ladder_max_age=timedelta(seconds=self.dex_price_max_age_seconds),
+        )
+
+    @property
+    def treasury(self) -> TreasuryPolicy:
+        least, most = self.treasury_least_micros, self.treasury_most_micros
+        return TreasuryPolicy(
+            bounds={asset: Bounds(least[asset], most[asset]) for asset in least.keys() & most.keys()},
+            worst_price_micros=self.treasury_worst_price_micros,
+            most_micros=self.treasury_sale_most_micros,
         )
 
     @property

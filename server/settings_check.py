@@ -68,7 +68,7 @@ def _contradictions(settings: Settings, role: Role) -> Iterator[Fault]:
     if role is not Role.API:
         checks += [_tempo_faults]
     if role in (Role.WORKERS, Role.ALL):
-        checks += [circle_faults]
+        checks += [circle_faults, _treasury_faults]
     if settings.production:
         checks += [_production_faults, circle_production_faults]
     if settings.production and role in (Role.API, Role.ALL):
@@ -160,6 +160,17 @@ def _tempo_faults(settings: Settings) -> Iterator[Fault]:
         secret: SecretStr | None = getattr(settings, name)
         if secret and not _is_hex(secret.get_secret_value(), least=16 if name == "tempo_seed" else 32):
             yield name, f"{name.upper()}: is not a key in hexadecimal digits"
+
+
+def _treasury_faults(settings: Settings) -> Iterator[Fault]:
+    least, most = settings.treasury_least_micros, settings.treasury_most_micros
+    for asset in sorted(least.keys() | most.keys()):
+        if not asset.is_usd:
+            yield "treasury_least_micros", f"TREASURY_LEAST_MICROS: the exchange trades no {asset}"
+        elif least.keys() != most.keys() or least[asset] >= most[asset]:
+            text = "TREASURY_LEAST_MICROS, TREASURY_MOST_MICROS: say for each asset how little and how much is enough"
+            yield "treasury_most_micros", text
+            return
 
 
 def _missing(settings: Settings, *names: str) -> Iterator[Fault]:
