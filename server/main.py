@@ -446,6 +446,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         entropy=entropy,
         pace=SettlementPace(lease=timedelta(seconds=settings.settlement_lease_seconds)),
     )
+    woken = asyncio.Event()
     watcher = Watcher(
         engine=engine,
         writer=writer,
@@ -455,6 +456,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
         clock=clock,
         entropy=entropy,
         start_block=settings.tempo_start_block,
+        woken=woken,
     )
     reconciliation = Reconciliation(
         engine=engine,
@@ -493,6 +495,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     workers: list[Part] = [
         settlement,
         watcher,
+        *rails.heads(settings, wake=woken, clock=clock),
         reconciliation,
         AddressPool(engine=engine, signer=rail.signer, clock=clock, entropy=entropy, target=settings.address_pool_size),
         RollUp(engine=engine, clock=clock),

@@ -108,6 +108,13 @@ def _tempo(settings: Settings, clock: Clock, signer: Signer | None) -> Connected
     return Connected(rail.provider, rail.reader, rail.exchange, rail.signer, faucet, rail.provider, rail.close)
 
 
+def heads(settings: Settings, *, wake: asyncio.Event, clock: Clock) -> list[tempo.TempoHeads]:
+    """Who hears of new heads over a WebSocket, where there is an address for it."""
+    if settings.tempo_mock_mode or not settings.tempo_ws_url:
+        return []
+    return [tempo.TempoHeads(settings.tempo_ws_url, api_key=revealed(settings.tempo_api_key), wake=wake, clock=clock)]
+
+
 def tempo_config(settings: Settings) -> tempo.TempoConfig:
     """Tempo as the settings describe it, with keys where this process holds them."""
     keys = _signing_keys(settings)

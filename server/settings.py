@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     tempo_rpc_url: Listed = ()
     tempo_ws_url: str | None = None
     """Where new heads are announced. They wake the watcher, which without them asks four times a second."""
+    """Where new heads are announced. They wake the watcher, which without them asks four times a second."""
     tempo_api_key: SecretStr | None = None
     tempo_chain_id: Count = DEVELOPMENT_CHAIN_ID
     tempo_tokens: Tokens = {}

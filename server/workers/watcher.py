@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -59,7 +60,9 @@ class Watcher:
         entropy: Entropy,
         start_block: int | None = None,
         pace: WatchPace = WatchPace(),
+        woken: asyncio.Event | None = None,
     ) -> None:
+        """`woken` is set by whoever hears of a new head; without it the watcher asks at its own pace."""
         self._engine = engine
         self._writer = writer
         self._reader = reader
@@ -69,17 +72,29 @@ class Watcher:
         self._entropy = entropy
         self._start_block = start_block
         self._pace = pace
+        self._woken = woken or asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow the finalized head until `stop` is set."""
         while not stop.is_set():
+            self._woken.clear()
             try:
                 behind = await self.step()
             except (ProviderUnavailable, Overloaded) as fault:
                 log.info("watcher.waiting", detail=str(fault)[:200])
                 behind = False
             if not behind:
-                await self._clock.sleep(self._pace.poll_seconds)
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Until a head is announced, or for a moment: nobody has to announce one."""
+        sleeping = asyncio.ensure_future(self._clock.sleep(self._pace.poll_seconds))
+        waits: list[asyncio.Future[Any]] = [sleeping, asyncio.ensure_future(self._woken.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def step(self) -> bool:
         """Apply the next range of blocks; True when there is more to read at once."""

@@ -144,7 +144,12 @@ class House:
         )
 
     def new_watcher(
-        self, outside: Outside | None = None, *, start_block: int | None = None, pace: WatchPace | None = None
+        self,
+        outside: Outside | None = None,
+        *,
+        start_block: int | None = None,
+        pace: WatchPace | None = None,
+        woken: asyncio.Event | None = None,
     ) -> Watcher:
         outside = outside or self.outside
         return Watcher(
@@ -157,6 +162,7 @@ class House:
             entropy=self.entropy,
             start_block=start_block,
             pace=pace or WatchPace(),
+            woken=woken,
         )
 
     @property

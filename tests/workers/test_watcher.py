@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from domain.identity import FEE_PAYER, OPERATOR, ConsumerId
 from domain.money import Asset
 from domain.postings import AccountKind
 from domain.settlement import ItemState
 from storage import addresses, proofs
-from tests.workers.house import UNIT
+from tests.workers.house import UNIT, until
 from tests.workers.simulated import SimulatedHouse
 
 
@@ -184,3 +188,35 @@ async def test_the_pool_waits_until_the_watcher_has_begun(house: SimulatedHouse)
     assert not await house.house.pool.fill()
     await house.house.watcher.step()
     assert await house.house.pool.fill()
+
+
+async def test_a_head_that_is_announced_is_read_at_once_and_not_at_the_next_look(
+    house: SimulatedHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watcher's own pace is for nodes that announce nothing."""
+    [ann] = await house.house.open_wallets(1)
+    woken, stop = asyncio.Event(), asyncio.Event()
+    watcher = house.house.new_watcher(woken=woken)
+    looked = asyncio.Event()
+
+    async def for_ever(_seconds: float) -> None:
+        looked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(house.clock, "sleep", for_ever)
+    watching = asyncio.create_task(watcher.run(stop))
+    await house.house.fund(ann, 7 * UNIT)
+    await asyncio.wait_for(looked.wait(), 30)
+    assert await house.house.available(ann) == 0
+    house.clock.advance(0.5)
+    house.chain.mine()
+    woken.set()
+
+    async def credited() -> bool:
+        return await house.house.available(ann) == 7 * UNIT
+
+    await until(credited)
+    stop.set()
+    woken.set()
+    async with asyncio.timeout(10):
+        await watching
