@@ -15,7 +15,7 @@ import structlog
 import uvloop
 
 from domain.clock import Clock
-from domain.errors import DatabaseUnavailable
+from domain.errors import DatabaseUnavailable, Overloaded
 from server.settings import Role
 from storage import migrations, privileges, standbys
 from storage.database import UNAVAILABLE, Engine
@@ -95,14 +95,14 @@ class Part(Protocol):
 
 
 async def keep_running(part: Part, stop: asyncio.Event, clock: Clock) -> None:
-    """Run a worker through outages of the database: it begins anew, from what is committed, when that is back.
+    """Run a worker through outages of the database and through its rush hours: it begins anew from what is committed.
 
     Any other failure is a fault of ours, and ends the process. A worker with tasks of its own fails in a group.
     """
     while not stop.is_set():
         try:
             await part.run(stop)
-        except* (DatabaseUnavailable, *UNAVAILABLE) as errors:
+        except* (DatabaseUnavailable, Overloaded, *UNAVAILABLE) as errors:
             reason = str(errors.exceptions[0])[:200]
             log.warning("worker.waiting_for_database", worker=type(part).__name__, error=reason)
             await clock.sleep(DATABASE_PAUSE_SECONDS)
