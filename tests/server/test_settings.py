@@ -13,6 +13,7 @@ import trustme
 from domain.money import Asset
 from server.settings import WORKER_SECRETS, Role, Settings
 from server.settings_check import SettingsFaults, read_settings
+from server.signing_keys import SigningKeys
 from storage.sealing import new_key_file
 
 from .conftest import ENTROPY, SIGNING_KEY
@@ -178,3 +179,104 @@ def test_the_process_ends_with_2_and_says_all(environment: pytest.MonkeyPatch) -
     assert "CONSUMER_BATCH_LIMIT" in done.stderr
     assert "SANDBOX_ENABLED" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_treasurys_bounds_say_both_ends_of_dollars_only(environment: pytest.MonkeyPatch) -> None:
+    """Half a bound would mean to sell everything, or to buy without an end; the exchange trades no euros."""
+    environment.setenv("TREASURY_LEAST_MICROS", "USDC=1000000, USDT=2000000")
+    environment.setenv("TREASURY_MOST_MICROS", "USDC=5000000, USDT=6000000")
+    bounds = read_settings(Role.WORKERS).treasury.bounds
+    assert (bounds[Asset.USDC].least, bounds[Asset.USDT].most) == (1_000_000, 6_000_000)
+    for most in ("USDC=5000000", "USDC=5000000, USDT=2000000"):
+        environment.setenv("TREASURY_MOST_MICROS", most)
+        assert [fault.partition(":")[0] for fault in faults(Role.WORKERS)] == [
+            "TREASURY_LEAST_MICROS, TREASURY_MOST_MICROS"
+        ]
+    environment.setenv("TREASURY_LEAST_MICROS", "EURC=1")
+    environment.setenv("TREASURY_MOST_MICROS", "EURC=2")
+    assert faults(Role.WORKERS) == ["TREASURY_LEAST_MICROS: the exchange trades no EURC"]
+
+
+# --- signing ----------------------------------------------------------------------------------------------------------
+
+SIGNER = {
+    "SIGNER_JOURNAL": "journal",
+    "SIGNER_DAILY_LIMITS": "USDC=1000000,EURC=5",
+    "SIGNER_DAILY_OUTSIDE_LIMITS": "USDC=10",
+}
+
+
+@pytest.fixture
+def signing(environment: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment that production accepts, for a signer."""
+    for name, value in SIGNER.items():
+        environment.setenv(name, value)
+    for name in ("CERT", "KEY", "CA"):
+        environment.setenv(f"SIGNER_{name}_FILE", str(tmp_path / f"{name.lower()}.pem"))
+    return environment
+
+
+def test_a_signer_has_limits_by_asset_and_needs_neither_tokens_nor_nodes(signing: pytest.MonkeyPatch) -> None:
+    for name in ("JWT_PUBLIC_KEY", "JWT_ISSUER", "SEALING_KEYS_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE", "TEMPO_RPC_URL"):
+        signing.delenv(name)
+    settings = read_settings(Role.SIGNER)
+    assert settings.signer_daily_limits == {Asset.USDC: 1_000_000, Asset.EURC: 5}
+    assert settings.signer_daily_outside_limits == {Asset.USDC: 10}
+
+
+@pytest.mark.parametrize("name", ["SIGNER_JOURNAL", "SIGNER_DAILY_LIMITS", "SIGNER_CA_FILE", "TEMPO_SEED"])
+def test_a_signer_without_limits_journal_certificates_or_keys_does_not_start(
+    signing: pytest.MonkeyPatch, name: str
+) -> None:
+    signing.delenv(name)
+    assert [fault.split(":")[0] for fault in faults(Role.SIGNER)] == [name]
+
+
+def test_workers_of_a_signer_hold_no_keys_in_production(signing: pytest.MonkeyPatch) -> None:
+    signing.setenv("SIGNER_ADDRESS", "127.0.0.1:50061")
+    named = {fault.split(":")[0] for fault in faults(Role.WORKERS)}
+    assert named == {"TEMPO_PRIVATE_KEY", "TEMPO_FEE_PAYER_KEY", "TEMPO_SEED"}
+    for name in named:
+        signing.delenv(name)
+    assert read_settings(Role.WORKERS).signer_address == "127.0.0.1:50061"
+
+
+def sealed_keys(folder: Path, environment: pytest.MonkeyPatch) -> None:
+    """The keys of the environment, moved into a file by the command that a deployment uses."""
+    (folder / "ring.json").write_text(new_key_file(ENTROPY, name="signing"))
+    command = [sys.executable, "-m", "server.signing_keys", str(folder / "ring.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (folder / "keys.json").write_text(done.stdout)
+    environment.setenv("SIGNING_KEYS_FILE", str(folder / "keys.json"))
+    environment.setenv("SIGNING_KEYS_RING_FILE", str(folder / "ring.json"))
+
+
+def test_keys_come_out_of_a_sealed_file_as_they_went_in(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sealed_keys(tmp_path, environment)
+    for name in ("TEMPO_PRIVATE_KEY", "TEMPO_FEE_PAYER_KEY", "TEMPO_SEED"):
+        environment.delenv(name)
+    settings = read_settings(Role.WORKERS)
+    assert settings.signing_keys_file is not None
+    keys = SigningKeys.read(settings.signing_keys_file, settings.signing_keys_ring_file)
+    assert (keys.operator, keys.fee_payer, keys.seed) == (b"\x11" * 32, b"\x22" * 32, b"\x33" * 32)
+    text = (tmp_path / "keys.json").read_text()
+    assert "11" * 8 not in text
+    assert "1111" not in repr(keys)
+
+
+def test_a_sealed_file_with_another_ring_is_a_fault(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sealed_keys(tmp_path, environment)
+    (tmp_path / "ring.json").write_text(new_key_file(ENTROPY, name="signing"))
+    assert any("do not open with this ring" in fault for fault in faults(Role.WORKERS))
+
+
+# --- the edge ---------------------------------------------------------------------------------------------------------
+
+
+def test_networks_and_the_services_listener_are_checked_at_the_start(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("IP_ALLOW_LIST", "10.0.0.0/8, 192.168.1.7/24")
+    environment.setenv("TRUSTED_PROXIES", "the balancer")
+    environment.setenv("MTLS_LISTEN", "0.0.0.0:50052")
+    named = [fault.split(":")[0] for fault in faults()]
+    assert named == ["IP_ALLOW_LIST", "TRUSTED_PROXIES", "MTLS_LISTEN, MTLS_CLIENT_CA_FILE"]
