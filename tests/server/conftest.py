@@ -29,6 +29,7 @@ from server.settings import Role, Settings
 from storage import addresses
 from storage.database import create_engine
 from storage.sealing import new_key_file
+from tests import reasons
 
 ISSUER = "https://issuer.test"
 SIGNING_KEY = ECKey.generate_key("P-256", parameters={"kid": "tests"})
@@ -199,6 +200,7 @@ def unpacked(error: grpc.aio.AioRpcError) -> Refusal:
     for packed in status.details:
         if packed.Is(info.DESCRIPTOR):
             packed.Unpack(info)
+    reasons.SEEN.add(info.reason)
     return Refusal(
         error.code(), error.details() or "", info.reason, dict(info.metadata), trailers, list(status.details)
     )

@@ -108,13 +108,17 @@ async def test_nobody_is_paid_who_is_nobody(wallet: Wallet) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"sandbox_enabled": False}, {"sandbox_enabled": True, "environment": "production"}]
+    "changes",
+    [
+        {"sandbox_enabled": False},
+        {"sandbox_enabled": True, "environment": "production", "synchronous_standby": "none"},
+    ],
 )
 async def test_outside_a_sandbox_the_service_does_not_exist(
-    database: str, tmp_path: Path, changes: dict[str, Any]
+    service_database: str, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     """Not even for an operator: there is nothing to be let into."""
-    async with serving(wallet_settings(database, tmp_path, **changes)) as wallet:
+    async with serving(wallet_settings(service_database, tmp_path, **changes)) as wallet:
         refusal = await refused(wallet.sandbox.Faucet(faucet(), metadata=service()))
         assert refusal.code == grpc.StatusCode.UNIMPLEMENTED
         assert refusal.reason == ""

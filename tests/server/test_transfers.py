@@ -18,6 +18,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2
 
 from domain.limits import DAILY_LIMIT_MICROS
+from domain.money import MAX_MICROS
 from monay.wallet.v1 import transaction_pb2
 from monay.wallet.v1.consumer_pb2 import GetLimitsRequest
 from monay.wallet.v1.transaction_pb2 import GetTransactionRequest, Transaction
@@ -25,9 +26,9 @@ from monay.wallet.v1.transfer_pb2 import Recipient, TransferRequest
 from sandbox.postgres import Postgres
 from storage import rates
 from storage.rates import EUR_USD, Rate
-from tests.books import DOLLAR, FEE
+from tests.books import DOLLAR, FEE, books_of
 
-from .conftest import Metadata, consumer, refused, service, serving, wallet_settings
+from .conftest import Metadata, consumer, fill_pool, refused, service, serving, wallet_settings
 from .people import Person, Town, new_town, transfer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -424,3 +425,14 @@ async def test_limits_tell_what_each_level_allows_and_takes(town: Town, ann: Per
         town.wallet.consumers.GetLimits(GetLimitsRequest(consumer_id=str(uuid.uuid4())), metadata=service())
     )
     assert gone.reason == "CONSUMER_NOT_FOUND"
+
+
+async def test_money_that_a_balance_cannot_hold_is_refused(database: str, tmp_path: Path) -> None:
+    """64 bits end. Nobody will ever have so much, and nobody's money wraps around to a debt."""
+    async with serving(wallet_settings(database, tmp_path)) as wallet, books_of(database) as books:
+        await fill_pool(wallet.settings)
+        town = Town(wallet, books)
+        ann, bob = await town.settle_in("ann", usdc=100 * DOLLAR), await town.settle_in("bob", usdc=MAX_MICROS - 10)
+        refusal = await refused(town.pay(ann, bob, 11))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "BALANCE_OVERFLOW")
+        assert (await town.balance(ann)).available_micros == 100 * DOLLAR

@@ -497,7 +497,7 @@ const file_monay_wallet_v1_error_reason_proto_rawDesc = "" +
 	"remembered\x18\x02 \x01(\bR\n" +
 	"remembered\x12\x18\n" +
 	"\aunknown\x18\x03 \x01(\bR\aunknown\x12\x1a\n" +
-	"\bmetadata\x18\x04 \x01(\tR\bmetadata*\xd5'\n" +
+	"\bmetadata\x18\x04 \x01(\tR\bmetadata*\xe4'\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x125\n" +
 	"\x1aERROR_REASON_TOKEN_MISSING\x10\x01\x1a\x15\xf2\xf9\x18\x11\n" +
@@ -634,9 +634,9 @@ const file_monay_wallet_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_STATE_CONFLICT\x10u\x1a%\xf2\xf9\x18!\n" +
 	"\aABORTED\"\x16subject expected found\x124\n" +
 	"\x1cERROR_REASON_WALLET_DISABLED\x10\x82\x01\x1a\x11\xf2\xf9\x18\r\n" +
-	"\vUNAVAILABLE\x12T\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10\x83\x01\x1a4\xf2\xf9\x180\n" +
-	"\x12RESOURCE_EXHAUSTED\"\x1alimit remaining reset_time\x12F\n" +
+	"\vUNAVAILABLE\x12c\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10\x83\x01\x1aC\xf2\xf9\x18?\n" +
+	"\x12RESOURCE_EXHAUSTED\")limit remaining reset_time retry_after_ms\x12F\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10\x84\x01\x1a(\xf2\xf9\x18$\n" +
 	"\x12RESOURCE_EXHAUSTED\"\x0eretry_after_ms\x127\n" +
 	"\x1fERROR_REASON_ADDRESS_POOL_EMPTY\x10\x85\x01\x1a\x11\xf2\xf9\x18\r\n" +

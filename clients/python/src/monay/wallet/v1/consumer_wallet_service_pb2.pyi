@@ -14,9 +14,9 @@ own; another's is refused with NOT_YOUR_WALLET. A service must set it, or gets C
 the id, it gets CONSUMER_NOT_FOUND.
 
 Errors. Any call may give TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, SCOPE_MISSING, CALLER_NOT_ALLOWED,
-ADDRESS_NOT_ALLOWED, VALIDATION_FAILED, WALLET_DISABLED, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN,
-STORAGE_UNAVAILABLE, DEADLINE_PASSED, NOT_IMPLEMENTED or INTERNAL_ERROR. The comments below name the others.
-error_reason.proto says what each means and what to do.
+CERTIFICATE_REQUIRED, ADDRESS_NOT_ALLOWED, VALIDATION_FAILED, WALLET_DISABLED, RATE_LIMITED, OVERLOADED,
+SHUTTING_DOWN, STORAGE_UNAVAILABLE, DEADLINE_PASSED, NOT_IMPLEMENTED or INTERNAL_ERROR. The comments below name the
+others. error_reason.proto says what each means and what to do.
 
 Repeating. Each rpc declares its idempotency_level: one without side effects may be repeated at will, an idempotent
 one may be repeated unchanged.
