@@ -408,7 +408,7 @@ async def test_a_record_that_comes_late_is_chained_by_the_sweep(
 
 def renamed(command: Any, transaction_id: uuid.UUID) -> Any:
     (transaction,) = command.transactions
-    return replace(command, transactions=(replace(transaction, id=transaction_id),))
+    return replace(command, transactions=(transaction._replace(id=transaction_id),))
 
 
 async def test_the_worker_chains_within_seconds_and_leaves_when_told(town: Town, ann: Person, bob: Person) -> None:
