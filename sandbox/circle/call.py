@@ -55,7 +55,9 @@ def listing(
     under: str | None = None,
 ) -> Answer:
     """One page of a list. Wallets put it under a name and links without brackets, Mint does neither."""
-    wanted = {name: [value] if isinstance(value, str) else value for name, value in filters.items() if value}
+    wanted = {
+        name: [value] if isinstance(value, str) else value for name, value in filters.items() if value is not None
+    }
     page = Page(
         size=query.page_size or (10 if under else 50),
         after=query.page_after,

@@ -17,7 +17,7 @@ KIND = "payout"
 
 def register(simulator: Simulator) -> None:
     simulator.schedule.register("payout.end", lambda **facts: end(simulator, **facts))
-    simulator.schedule.register("payout.return", lambda **facts: give_back(simulator, **facts))
+    simulator.schedule.register("payout.return", lambda **facts: return_by_itself(simulator, **facts))
     simulator.schedule.register("payout.returned", lambda **facts: finish_return(simulator, **facts))
 
 
@@ -92,7 +92,13 @@ def end(simulator: Simulator, *, payout_id: str) -> None:
     _changed(simulator, body)
     if body["_outcome"] == "returned":
         delay = int(simulator.pace.payout_return * 1000)
-        simulator.schedule.after(delay, "payout.return", payout_id=payout_id, fee=0, reason="payout_returned")
+        simulator.schedule.after(delay, "payout.return", payout_id=payout_id)
+
+
+def return_by_itself(simulator: Simulator, *, payout_id: str) -> None:
+    """As was planned for it, unless somebody was quicker."""
+    if "return" not in get(simulator, payout_id):
+        give_back(simulator, payout_id=payout_id, fee=0, reason="payout_returned")
 
 
 def give_back(simulator: Simulator, *, payout_id: str, fee: int, reason: str) -> None:

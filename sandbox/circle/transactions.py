@@ -96,7 +96,7 @@ def list_transactions(simulator: Simulator, call: Call) -> Answer:
         "state": query.state,
         "txHash": query.tx_hash,
         "transactionType": query.tx_type,
-        "walletId": query.wallet_ids.lower().split(",") if query.wallet_ids else None,
+        "walletId": query.wallet_ids.lower().split(",") if query.wallet_ids is not None else None,
     }
     return listing(simulator, call, KIND, query, filters, under="transactions")
 

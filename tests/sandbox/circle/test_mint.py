@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.sandbox.circle.conftest import PAYOUTS, WIRES, Customer, Json
@@ -125,6 +126,16 @@ def test_a_complete_payout_is_returned_much_later_less_what_a_bank_keeps(custome
         "15.00",
     )
     assert customer.mint_balance() == "99985.00"
+
+
+def test_a_payout_comes_back_once_whoever_sends_it_back(customer: Customer, bank: Json) -> None:
+    payout = customer.payout(bank["id"], "6.21").json()["data"]
+    customer.circle.advance(2)
+    customer.circle.return_payout(payout["id"])
+    customer.circle.advance(60)
+    assert customer.mint_balance() == "100000.00"
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        customer.circle.return_payout(payout["id"])
 
 
 @pytest.mark.parametrize(("amount", "code"), [("100000.01", 1093), ("0.00", 2), ("-1.00", 2), ("1.001", 2)])

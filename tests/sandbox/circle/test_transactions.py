@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+
 from tests.sandbox.circle.conftest import TRANSFER, Customer, Endpoint
 
 OUTSIDE = "0x1111111111111111111111111111111111111111"
@@ -139,6 +145,32 @@ def test_confirmed_may_be_told_after_complete(customer: Customer, subscribed: En
     customer.circle.advance(10)
     assert subscribed.states()[-2:] == ["COMPLETE", "CONFIRMED"]
     assert customer.transaction(transaction_id)["state"] == "COMPLETE"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_no_money_is_made_or_lost(customer: Customer, seed: int) -> None:
+    """Random transfers, refused or not, with random ends and at random times, between wallets and Mint."""
+    circle, chance = customer.circle, random.Random(seed)
+    circle.freeze()
+    asked = {"idempotencyKey": str(uuid4()), "currency": "USD", "chain": "ARC"}
+    mint = customer.mint.post("/v1/businessAccount/wallets/addresses/deposit", json=asked).json()["data"]["address"]
+    wallets = [circle.operator_wallet(), *(customer.new_wallet(kind) for kind in ("SCA", "SCA", "EOA"))]
+    begun = []
+    for _ in range(40):
+        if chance.random() < 0.3:
+            circle.set_outcome("transaction", chance.choice(["FAILED", "DENIED", "STUCK", "CONFIRMED_LATE"]))
+        source, amount = chance.choice(wallets), str(chance.randrange(1, 40_000_000) / 1000)
+        destination = chance.choice([wallet["address"] for wallet in wallets] + [mint])
+        body = customer.transfer_body(destination, amount, walletId=source["id"])
+        answer = customer.wallets.post(TRANSFER, json=body)
+        assert answer.status_code in (201, 400)
+        begun += [answer.json()["data"]["id"]] if answer.status_code == 201 else []
+        circle.advance(chance.random())
+    circle.advance(60)
+    fees = sum(Decimal(customer.transaction(one).get("networkFee", "0")) for one in begun)
+    standing = sum(Decimal(circle.balance(wallet["id"], "USDC")) for wallet in wallets)
+    assert len(begun) > 10
+    assert standing + Decimal(circle.balance("mint", "USD")) + fees == 200_000
 
 
 def test_transactions_are_found_by_the_filters_that_circle_has(customer: Customer) -> None:

@@ -145,6 +145,17 @@ def test_events_come_in_the_wrong_order(customer: Customer, subscribed: Endpoint
     assert subscribed.states() == STATES[::-1]
 
 
+def test_events_that_are_held_back_go_out_when_the_fault_is_taken_away(
+    customer: Customer, subscribed: Endpoint
+) -> None:
+    customer.circle.set_webhook_fault("reorder", times=50)
+    pay(customer)
+    assert subscribed.states() == []
+    customer.circle.clear_faults()
+    customer.circle.deliver_webhooks()
+    assert sorted(subscribed.states()) == sorted(STATES)
+
+
 def test_a_late_event_comes_when_its_time_has_come(customer: Customer, subscribed: Endpoint) -> None:
     customer.circle.set_webhook_fault("delay", seconds=300)
     pay(customer)
