@@ -65,10 +65,8 @@ def _contradictions(settings: Settings, role: Role) -> Iterator[Fault]:
         checks += [_signer_faults]
     if role in (Role.API, Role.ALL):
         checks += [_identity_faults, _tls_faults, _mtls_faults, _sealing_faults]
-    if role is not Role.API:
-        checks += [_tempo_faults]
     if role in (Role.WORKERS, Role.ALL):
-        checks += [circle_faults, _treasury_faults]
+        checks += [_tempo_faults, circle_faults, _treasury_faults]
     if settings.production:
         checks += [_production_faults, circle_production_faults]
     if settings.production and role in (Role.API, Role.ALL):
@@ -156,6 +154,10 @@ def _tempo_faults(settings: Settings) -> Iterator[Fault]:
     if not settings.tempo_mock_mode:
         yield from _missing(settings, "tempo_rpc_url", "tempo_tokens")
     yield from _token_faults(settings)
+    yield from _key_faults(settings)
+
+
+def _key_faults(settings: Settings) -> Iterator[Fault]:
     for name in (*_TEMPO_KEYS, "tempo_faucet_key"):
         secret: SecretStr | None = getattr(settings, name)
         if secret and not _is_hex(secret.get_secret_value(), least=16 if name == "tempo_seed" else 32):
@@ -208,6 +210,7 @@ def _signer_faults(settings: Settings) -> Iterator[Fault]:
     else:
         yield from _sealed_key_faults(settings)
     yield from _token_faults(settings)
+    yield from _key_faults(settings)
 
 
 def _is_hex(text: str, *, least: int) -> bool:

@@ -96,9 +96,12 @@ _TABLES = (
 
 
 @asynccontextmanager
-async def town_of(wallet: Wallet) -> AsyncIterator[Town]:
-    """The town around a running server, with a ledger writer of its own for the deposits; audited at the end."""
-    async with books_of(wallet.settings.database_url.get_secret_value()) as books:
+async def town_of(wallet: Wallet, database: str) -> AsyncIterator[Town]:
+    """The town around a running server, with a ledger writer of its own for the deposits; audited at the end.
+
+    The server works as the service's role; the books as the owner, who can do behind its back what it cannot.
+    """
+    async with books_of(database) as books:
         yield Town(wallet, books)
         await audit(books.engine)
 
@@ -110,9 +113,9 @@ async def new_town(postgres: Postgres, template: str, folder: Path, **settings: 
     with psycopg.connect(postgres.database_url("postgres"), autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE {name} TEMPLATE "{template}"'.encode())
         try:
-            chosen = wallet_settings(postgres.database_url(name), folder, **settings)
+            chosen = wallet_settings(postgres.service_url(name), folder, **settings)
             await fill_pool(chosen, 200)
-            async with serving(chosen) as wallet, town_of(wallet) as town:
+            async with serving(chosen) as wallet, town_of(wallet, postgres.database_url(name)) as town:
                 yield town
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
