@@ -15,6 +15,7 @@ from providers.custodian import CustodyWallet, OrderState
 from providers.simulated import SimulatedCustodian
 from server.workers.circle_wallets import CircleWalletPool
 from storage import circle_wallets, provider_health
+from storage.provider_health import ProviderHealthRow
 from tests.simulation.process import Process
 from tests.workers.house import UNIT, House
 from tests.workers.second_rail import SecondRailWorkers
@@ -73,14 +74,11 @@ class Abroad:
     async def probe(self, *, honest: bool = False) -> None:
         """What the probes say of both. Now and then a probe fails though all is well, or the other way round."""
         lies = not honest and self.chance.random() < 0.2
-        await self._record("tempo", healthy=self.tempo_is_well() != lies)
-        await self._record("circle", healthy=not self.custodian.faults.unreachable)
-
-    async def _record(self, name: str, *, healthy: bool) -> None:
-        now = self.house.clock.now()
-        row = provider_health.ProviderHealthRow(name, healthy, "closed", 1, 1_000_000, "", now)
+        healthy = {"tempo": self.tempo_is_well() != lies, "circle": not self.custodian.faults.unreachable}
         async with self.house.engine.begin() as tx:
-            await provider_health.record(tx, row)
+            for name, well in healthy.items():
+                row = ProviderHealthRow(name, well, "closed", 1, 1_000_000, "", self.house.clock.now())
+                await provider_health.record(tx, row)
 
     async def told(self, workers: SecondRailWorkers) -> str:
         """One webhook arrives: any of those that are due, perhaps not for the last time."""
@@ -136,6 +134,15 @@ class Abroad:
         faults = self.custodian.faults
         faults.lose_answers = faults.drop_orders = faults.throttle = 0
         faults.unlisted = faults.stuck = faults.unreachable = False
+
+    async def is_needed(self) -> bool:
+        """Whether anything moves or stands there that is not the operator's."""
+        rows = await self.house.execute(
+            "SELECT 1 FROM settlement_items WHERE rail = 'circle' AND state NOT IN ('CONFIRMED', 'FAILED') "
+            "UNION ALL SELECT 1 FROM custody_positions WHERE rail = 'circle' AND micros > 0 AND holder_id <> :operator",
+            operator=OPERATOR,
+        )
+        return bool(rows)
 
     async def one_calm_round(self, workers: SecondRailWorkers) -> None:
         """Everything is answered and completed; positions come home."""

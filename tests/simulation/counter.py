@@ -37,6 +37,7 @@ class Counter:
 
     def __init__(self, house: House, exchange: Exchange, ring: KeyRing) -> None:
         self._house = house
+        self._open = False
         at_hand = ReferenceRates(engine=house.engine, clock=house.clock, max_age=DAY)
         policy = replace(SwapPolicy(), ladder_max_age=DAY, least_micros=1)
         shared: dict[str, Any] = {"engine": house.engine, "clock": house.clock}
@@ -60,11 +61,11 @@ class Counter:
             entropy=house.entropy,
         )
 
-    async def open(self) -> None:
-        """The market is looked at once; prices hold for the night."""
-        await self._prices.step()
-
     async def swap(self, consumer: ConsumerId, micros: int, *, sell: Asset, buy: Asset) -> str:
+        if not self._open:
+            # The market is looked at once; prices hold for the night.
+            await self._prices.step()
+            self._open = True
         try:
             quote = await self._swaps.quote(consumer, Money(sell, micros), buy)
             order = SwapOrder(consumer=consumer, quote_id=quote.id, caller="consumer", request_id=self._request_id())

@@ -26,14 +26,15 @@ from storage.sealing import KeyRing, new_key_file
 from tests.simulation import invariants
 from tests.simulation.chance import SimulatedClock, SimulatedEntropy
 from tests.simulation.counter import Counter
+from tests.simulation.process import quick
 from tests.simulation.world import ASSETS, CONSUMERS, PACE, World
 from tests.workers.house import UNIT, House
 
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings of a Postgres whose data nobody will miss."""
 
-STEPS = 50
-CHECK_EVERY, PROVE_EVERY = 2, 50
+STEPS = 32
+CHECK_EVERY, PROVE_EVERY = 2, 32
 CALM_STRIDES = (0.5, 0.5, 0.5, 1, 2, *(4,) * 30)
 """Seconds. What remains after a while waits for a lease, an expiry or a pause to end."""
 
@@ -80,7 +81,7 @@ class Stage:
         self.entropy.reset(seed)
         config = SimulatedConfig(seed=b"simulation", name="tempo", window=timedelta(seconds=25))
         rail = connect(config, clock=self.clock, entropy=self.entropy)
-        house = House(self.engine, self.writer, rail, self.clock, self.entropy, PACE)
+        house = House(quick(self.engine), self.writer, rail, self.clock, self.entropy, PACE)
         custodian = SimulatedCustodian(clock=self.clock, entropy=self.entropy)
         counter = Counter(house, rail.exchange, self.ring)
         return World(house, rail, custodian, counter, self.clock, random.Random(seed))
@@ -112,7 +113,6 @@ async def _begin(world: World) -> None:
     await house.furnish()
     world.chain.mine()
     await world.abroad.furnish(world.workers[0].second)
-    await world.counter.open()
     world.consumers = await house.open_wallets(CONSUMERS)
     for consumer in world.consumers[: CONSUMERS - 1]:
         for asset in ASSETS:

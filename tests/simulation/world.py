@@ -82,7 +82,7 @@ OUTAGE_WEIGHTS = {
 }
 """The same while the chain is away for longer."""
 
-OUTAGE_BEGINS, OUTAGE_ENDS = 0.05, 0.05
+OUTAGE_BEGINS, OUTAGE_ENDS = 0.08, 0.06
 
 Action = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -415,7 +415,8 @@ class World:
             pass
         await worker.settlement.chores()
         await worker.settlement.settle_round()
-        await self.abroad.one_calm_round(worker.second)
+        if await self.abroad.is_needed():
+            await self.abroad.one_calm_round(worker.second)
 
 
 def _is_crash(error: BaseException) -> bool:
