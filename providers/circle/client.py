@@ -10,6 +10,7 @@ own words only what holds no long number.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ import structlog
 from pydantic_core import from_json
 
 from domain.clock import Clock
-from providers.base import ProviderUnavailable
+from providers.base import ProviderUnavailable, Retryable
 from providers.circle.amounts import UnreadableAnswer
 from providers.circle.budget import Kind, RateBudget
 
 log = structlog.get_logger()
 
+CHECK_SECONDS = 5.0
 READ_TRIES = 3
 READ_PAUSES = (0.2, 0.6)
 LONGEST_PAUSE = timedelta(minutes=5)
@@ -105,6 +107,18 @@ class CircleClient:
         await self._http.aclose()
 
     # --- reads --------------------------------------------------------------------------------------------------------
+
+    async def check(self, path: str) -> timedelta | Retryable:
+        """One read, not waited for as long as others: how long it took, or why there was no answer."""
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self.get(path, tries=1)
+        except TimeoutError:
+            return Retryable(f"circle: no answer within {CHECK_SECONDS:.0f} s")
+        except (ProviderUnavailable, Refused) as fault:
+            return Retryable(str(fault))
+        return timedelta(seconds=self._clock.monotonic() - started)
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, tries: int = READ_TRIES) -> Answer:
         """A read, tried a few times. Raises `Refused` for a definite no, else `ProviderUnavailable`."""

@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 
 from domain.bank_accounts import BankDetails
-from domain.clock import Clock
 from domain.money import Asset, Money
 from providers.base import Accepted, OutcomeUnknown, ProviderUnavailable, Rejected, Retryable
 from providers.circle.amounts import ASSET_OF, CURRENCY_OF, UnreadableAnswer, micros_of, mint_money, money_of
@@ -52,9 +51,8 @@ class CircleMint:
     rail = "mint"
     assets = frozenset(CURRENCY_OF)
 
-    def __init__(self, client: CircleClient, *, clock: Clock) -> None:
+    def __init__(self, client: CircleClient) -> None:
         self._client = client
-        self._clock = clock
 
     # --- banks --------------------------------------------------------------------------------------------------------
 
@@ -125,12 +123,7 @@ class CircleMint:
         return standing
 
     async def check(self) -> timedelta | Retryable:
-        started = self._clock.monotonic()
-        try:
-            await self._client.get("/v1/configuration", tries=1)
-        except (ProviderUnavailable, Refused) as fault:
-            return Retryable(str(fault))
-        return timedelta(seconds=self._clock.monotonic() - started)
+        return await self._client.check("/v1/configuration")
 
     async def _list(self, path: str, since: datetime, until: datetime) -> list[Any]:
         found: list[Any] = []

@@ -86,13 +86,12 @@ def connect(config: CircleConfig, *, clock: Clock) -> CircleRail:
         EntitySecret(config.entity_secret, client),
         CircleChain(config.chain, config.tokens),
         wallet_set=config.wallet_set,
-        clock=clock,
     )
     mint_client = _mint_client(config, clock)
     subscriptions = CircleSubscriptions(client, mint_client)
     return CircleRail(
         wallets=wallets,
-        mint=CircleMint(mint_client, clock=clock) if mint_client else None,
+        mint=CircleMint(mint_client) if mint_client else None,
         mock_wires=CircleMockWires(mint_client) if mint_client else None,
         events=CircleEvents(client, subscriptions, config.events, clock=clock),
         subscriptions=subscriptions,

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import structlog
 
-from domain.clock import Clock
 from domain.identity import OPERATOR, HolderId
 from domain.money import Asset, Money
 from providers.base import Accepted, Outcome, ProviderUnavailable, Retryable
@@ -58,14 +57,11 @@ class CircleWallets:
     name = "circle"
     rail = "circle"
 
-    def __init__(
-        self, client: CircleClient, secret: EntitySecret, chain: CircleChain, *, wallet_set: str, clock: Clock
-    ) -> None:
+    def __init__(self, client: CircleClient, secret: EntitySecret, chain: CircleChain, *, wallet_set: str) -> None:
         self._client = client
         self._secret = secret
         self._chain = chain
         self._wallet_set = wallet_set
-        self._clock = clock
         self._assets_by_token: dict[str, Asset | None] = {}
         self.assets = frozenset(chain.tokens)
 
@@ -151,12 +147,7 @@ class CircleWallets:
         return [await self._seen(one) async for one in self._transactions(window)]
 
     async def check(self) -> timedelta | Retryable:
-        started = self._clock.monotonic()
-        try:
-            await self._client.get("/v1/w3s/config/entity", tries=1)
-        except (ProviderUnavailable, Refused) as fault:
-            return Retryable(str(fault))
-        return timedelta(seconds=self._clock.monotonic() - started)
+        return await self._client.check("/v1/w3s/config/entity")
 
     # --- how ----------------------------------------------------------------------------------------------------------
 

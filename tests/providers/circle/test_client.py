@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -185,3 +186,17 @@ async def test_a_rejection_of_a_changed_entity_secret_reads_circles_key_anew(con
 
 def test_only_what_the_chain_carries_is_offered(config: CircleConfig) -> None:
     assert connect(config, clock=CLOCK).wallets.assets == {Asset.USDC, Asset.EURC}
+
+
+async def test_a_check_is_not_waited_for_as_long_as_an_order(public_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A health row that is written too seldom is an old one, and says nothing."""
+    rail, transport = scripted(httpx.Response(200, json={"data": {"appId": "x"}}), public_key)
+
+    async def hang(_request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits that long")
+
+    monkeypatch.setattr(transport, "handle_async_request", hang)
+    monkeypatch.setattr("providers.circle.client.CHECK_SECONDS", 0.1)
+    outcome = await rail.check()
+    assert isinstance(outcome, Retryable)
