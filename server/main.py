@@ -418,7 +418,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
     if settings.wants_standby:
         await require_standby(engine)
     # Imported only here: web3, and all below it, would cost an API process a second and memory it never uses.
-    from server import circle, rails
+    from server import circle, rails, treasury
     from server.signer.composition import reach_signer
 
     signer = await reach_signer(settings, clock=clock, stop=stop)
@@ -518,6 +518,7 @@ async def run_workers(arguments: Arguments, settings: Settings, stop: asyncio.Ev
             engine=engine, name=rail.provider.name, look=chain_look(rail.provider), health=health, clock=clock
         ),
         DexPrices(engine=engine, exchange=rail.exchange, clock=clock),
+        *treasury.desks(rail, settings, engine=engine, clock=clock, entropy=entropy),
         ExpiredQuotes(engine=engine, clock=clock),
         JobWorker(engine=engine, handlers=handlers, clock=clock, postponed={LINK_JOB} - handlers.keys()),
         KycReview(engine=engine, kyc=_kyc(settings, engine=engine, clock=clock, entropy=entropy), clock=clock),

@@ -145,7 +145,6 @@ class Settings(BaseSettings):
     tempo_rpc_url: Listed = ()
     tempo_ws_url: str | None = None
     """Where new heads are announced. They wake the watcher, which without them asks four times a second."""
-    """Where new heads are announced. They wake the watcher, which without them asks four times a second."""
     tempo_api_key: SecretStr | None = None
     tempo_chain_id: Count = DEVELOPMENT_CHAIN_ID
     tempo_tokens: Tokens = {}
@@ -225,8 +224,8 @@ class Settings(BaseSettings):
     fx_max_age: Seconds = 86_400
     """Seconds for which a reference rate may be used."""
     bank_least_micros: Count = _BANK.least_micros
+    """The smallest deposit or withdrawal through a bank."""
     bank_most_micros: Count = _BANK.most_micros
-    """What one deposit or withdrawal through a bank may be, in micros of a dollar."""
     swap_dex_spread_micros: Millionths = _SWAPS.dex_spread_micros
     """What the operator earns by a swap of dollars for dollars, in millionths of what it is worth."""
     swap_reference_spread_micros: Millionths = _SWAPS.reference_spread_micros
@@ -239,9 +238,9 @@ class Settings(BaseSettings):
     swap_exposure_micros: Count = _SWAPS.exposure_micros
     """What may be promised of one asset in all swaps that have not settled."""
     treasury_least_micros: MicrosByAsset = {}
+    """How little of each dollar the treasury is content with on Tempo. Below that it buys on the exchange."""
     treasury_most_micros: MicrosByAsset = {}
-    """How much of an asset the treasury is content with on Tempo: out of these bounds it trades on the exchange. Only
-    dollars can have bounds."""
+    """How much of each. Above that it sells."""
     treasury_worst_price_micros: Millionths = _TREASURY.worst_price_micros
     """How far below one for one such a trade may go, in millionths."""
     treasury_sale_most_micros: Count = _TREASURY.most_micros
