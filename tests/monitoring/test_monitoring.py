@@ -78,7 +78,7 @@ LAST = ("wallet_day_settled_micros", 'wallet_day_volume_micros{kind="withdrawal"
 
 
 def wait_for_figures(prometheus: Prometheus) -> None:
-    """Until what happened is in the figures of the day, which a worker adds up now and then, and a proof has seen it."""
+    """Until what happened is in the figures of the day, which are added up now and then, and in a proof."""
     deadline = time.monotonic() + 180
     while not all(prometheus.query(series) for series in LAST):
         assert time.monotonic() < deadline, "the figures of the day never came"
