@@ -140,8 +140,8 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
         kind=SHOWN_KINDS[header.kind],
         state=_state(recorded),
         direction=_direction(header, own=own),
-        amount=money(Money(header.asset, header.micros)),
-        fee=money(Money(header.asset, header.fee_micros if own else 0)),
+        amount=money_pb2.Money(asset=header.asset, micros=header.micros),
+        fee=money_pb2.Money(asset=header.asset, micros=header.fee_micros if own else 0),
         memo=header.memo,
         batch_id=str(header.batch_id or ""),
         request_id=header.request_id if own else "",
@@ -153,12 +153,14 @@ def transaction(recorded: Recorded, viewer: UUID, handles: dict[UUID, str] | Non
     other = other_party(header, viewer)
     if other is not None:
         proto.counterparty.consumer_id = str(other)
-        proto.counterparty.handle = (handles or {}).get(other, "")
+        if handles:
+            proto.counterparty.handle = handles.get(other, "")
     if recorded.withdrawal is not None:
         _show_withdrawal(proto, recorded.withdrawal)
     if recorded.swap is not None:
         proto.bought.CopyFrom(money(recorded.swap.buy))
-    _show_origin(proto, header)
+    if header.reference:
+        _show_origin(proto, header)
     if recorded.refunded_micros:
         proto.refunded.CopyFrom(money(Money(header.asset, recorded.refunded_micros)))
     return proto
@@ -226,6 +228,9 @@ def other_party(header: Header, viewer: UUID) -> UUID | None:
 
 def whole_state(states: Collection[ItemState]) -> pb.SettlementState.ValueType:
     """CONFIRMED only when every item is. What came in on the rail where it stays has no item."""
+    if len(states) == 1:
+        (state,) = states
+        return _STATES[state]
     return next((proto for state, proto in _STATES.items() if state in states), pb.SETTLEMENT_STATE_NOT_NEEDED)
 
 
