@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import stamina
 import structlog
 from pydantic_core import from_json
 
@@ -30,8 +31,9 @@ log = structlog.get_logger()
 
 CHECK_SECONDS = 5.0
 READ_TRIES = 3
-READ_PAUSES = (0.2, 0.6)
+READ_SECONDS = 30.0
 LONGEST_PAUSE = timedelta(minutes=5)
+LONGEST_READ_PAUSE = timedelta(seconds=2)
 MAX_PAGES = 1_000
 
 # The only errors that come before anything was sent.
@@ -70,6 +72,14 @@ class Answer:
     data: Any
     next_page: str | None
     request_id: str
+
+
+def _worth_another_try(error: Exception) -> bool | timedelta:
+    """Whether a read may be repeated, and after what pause where Circle has said so. A long one is the caller's."""
+    if isinstance(error, Refused):
+        pause = error.retry_after
+        return pause if pause is not None and pause <= LONGEST_READ_PAUSE else False
+    return isinstance(error, CircleFault)
 
 
 class CircleClient:
@@ -122,20 +132,19 @@ class CircleClient:
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, tries: int = READ_TRIES) -> Answer:
         """A read, tried a few times. Raises `Refused` for a definite no, else `ProviderUnavailable`."""
-        for attempt in range(tries):
-            try:
-                return await self._send("GET", path, Kind.READ, params=params)
-            except Refused as refusal:
-                if refusal.status != 429:
-                    raise
-                last: CircleFault = refusal
-                pause = refusal.retry_after or timedelta(seconds=1)
-            except CircleFault as fault:
-                last, pause = fault, timedelta(seconds=READ_PAUSES[min(attempt, len(READ_PAUSES) - 1)])
-            if attempt + 1 == tries or pause > timedelta(seconds=2):
-                break
-            await self._clock.sleep(pause.total_seconds())
-        raise ProviderUnavailable(f"circle: {last}") from last
+        try:
+            async for attempt in stamina.retry_context(
+                on=_worth_another_try, attempts=tries, timeout=READ_SECONDS, wait_initial=0.2, wait_jitter=0.1
+            ):
+                with attempt:
+                    return await self._send("GET", path, Kind.READ, params=params)
+        except Refused as refusal:
+            if refusal.status != 429:
+                raise
+            raise ProviderUnavailable(f"circle: {refusal}") from refusal
+        except CircleFault as fault:
+            raise ProviderUnavailable(f"circle: {fault}") from fault
+        raise AssertionError("the last try returns or raises")
 
     async def find(self, path: str) -> Any | None:
         """The content of one resource, or None where Circle says that there is none."""
