@@ -107,9 +107,6 @@ TYPESCRIPT = Language("typescript", ("node", "npm"), typescript_driver)
 JAVA = Language("java", ("java", "mvn"), jvm_driver("JavaDriver"))
 KOTLIN = Language("kotlin", ("java", "mvn"), jvm_driver("KotlinDriver"))
 
-LANGUAGES = {
-    language.name: language for language in (PYTHON, PYTHON_SYNC, RELEASED_PYTHON, GO, TYPESCRIPT, JAVA, KOTLIN)
-}
 # Python is what the project itself needs, so it is part of `make test`.
 AT_HAND = (PYTHON, PYTHON_SYNC)
 LANGUAGES = {language.name: language for language in (*AT_HAND, RELEASED_PYTHON, GO, TYPESCRIPT, JAVA, KOTLIN)}
