@@ -36,7 +36,7 @@ class Counter:
     """Where consumers of a house change money and take it out."""
 
     def __init__(self, house: House, exchange: Exchange, ring: KeyRing) -> None:
-        self._house = house
+        self._house, self.ring = house, ring
         self._open = False
         at_hand = ReferenceRates(engine=house.engine, clock=house.clock, max_age=DAY)
         policy = replace(SwapPolicy(), ladder_max_age=DAY, least_micros=1)

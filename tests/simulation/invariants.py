@@ -34,6 +34,7 @@ _ROWS = text(
         FROM custody_positions c JOIN tempo_addresses t ON t.holder_id = c.holder_id WHERE c.rail = 'tempo'
     UNION ALL SELECT 'abroad', c.holder_id, c.asset, c.micros, c.reserved_micros, w.address
         FROM custody_positions c LEFT JOIN circle_wallets w ON w.holder_id = c.holder_id WHERE c.rail = 'circle'
+    UNION ALL SELECT 'at the bank', holder_id, asset, micros, 0, NULL FROM custody_positions WHERE rail = 'mint'
     UNION ALL SELECT 'out', sender, asset, micros, counts::int, state
         FROM settlement_items WHERE NOT state = ANY(:final) AND rail = 'tempo'
     UNION ALL SELECT 'out abroad', sender, asset, micros, counts::int, state
@@ -85,6 +86,8 @@ class Rows:
             elif kind == "abroad":
                 self.on_rails[holder, asset] += micros
                 self.abroad.append((holder, asset, micros, extra, word))
+            elif kind == "at the bank":
+                self.on_rails[holder, asset] += micros
             elif kind == "out abroad":
                 self.on_rails[holder, asset] -= micros * extra
                 self.debits_abroad[holder, asset] += micros if word in _RESERVED else 0
@@ -185,6 +188,9 @@ async def check_end(world: World) -> None:
     items = await world.house.items()
     left = [row for row in items if row.state not in (ItemState.CONFIRMED, ItemState.FAILED)]
     _require(not left, "nothing is stuck", [(row.state, row.reason, str(row.id)) for row in left])
+    if world.bank is not None:
+        wrong = await world.bank.differences()
+        _require(not wrong, "the bank's books", wrong)
     _check_order(world, items, await _ever_abroad(world))
     proof = await world.house.prove()
     _require(proof.clean, "the proof is clean", [equation for equation in proof.equations if equation.differences])

@@ -35,6 +35,8 @@ FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "o
 
 STEPS = 32
 CHECK_EVERY, PROVE_EVERY = 2, 32
+BANKS = 0.3
+"""In how many worlds there is a bank."""
 CALM_STRIDES = (0.5, 0.5, 0.5, 1, 2, *(4,) * 30)
 """Seconds. What remains after a while waits for a lease, an expiry or a pause to end."""
 
@@ -120,6 +122,8 @@ async def _begin(world: World) -> None:
     for _ in range(2):
         await world.one_calm_round()
     await world.activate(world.consumers[: CONSUMERS - 2])
+    if world.chance.random() < BANKS:
+        await world.open_bank()
 
 
 async def _settle_down(world: World) -> None:

@@ -23,10 +23,12 @@ from domain.settlement import ItemState, Rail
 from providers.base import Holding, ProviderUnavailable, RefusalReason
 from providers.simulated import SimulatedChain, SimulatedCustodian, SimulatedRail
 from providers.simulated.state import UNLIMITED, TokenState
+from server.workers.bank_rail import BankRailWorker
 from server.workers.settlement import SettlementPace, SettlementWorker
 from server.workers.watcher import Watcher
 from storage import custody
 from tests.simulation.abroad import Abroad
+from tests.simulation.bank import Bank
 from tests.simulation.chance import SimulatedClock
 from tests.simulation.counter import DESTINATION, Counter
 from tests.simulation.process import Crash, Process
@@ -82,6 +84,9 @@ OUTAGE_WEIGHTS = {
 }
 """The same while the chain is away for longer."""
 
+BANK_WEIGHTS = {"pay_out": 5, "bank_round": 11, "bank_moves": 10}
+"""Besides, in the worlds that have a bank."""
+
 OUTAGE_BEGINS, OUTAGE_ENDS = 0.08, 0.06
 
 Action = Callable[[], Coroutine[Any, Any, Any]]
@@ -107,6 +112,7 @@ class Worker:
     settlement: SettlementWorker
     watcher: Watcher
     second: SecondRailWorkers
+    bank: BankRailWorker | None
 
 
 @dataclass
@@ -134,6 +140,7 @@ class World:
         self.state = WatchedState(self.chain.state)
         self.chain.state = self.state
         self.abroad = Abroad(self.house, self.custodian, self.chance, self._tempo_is_well)
+        self.bank: Bank | None = None
         self.workers = [self._start(f"w{number}") for number in range(2)]
         self._acting_inside = False
 
@@ -147,7 +154,19 @@ class World:
     def _start(self, name: str) -> Worker:
         process = Process(name, self.house.engine, self.house.writer, self.rail, self._at_point)
         settlement, watcher = self.house.new_settlement_worker(process), self.house.new_watcher(process)
-        return Worker(process, settlement, watcher, self.abroad.workers_of(process))
+        bank = self.bank.worker_of(process) if self.bank is not None else None
+        return Worker(process, settlement, watcher, self.abroad.workers_of(process), bank)
+
+    async def open_bank(self) -> None:
+        """A bank for this world, with an account of the first consumer's."""
+        self.bank = Bank(self.house, self, self.chance, self.counter.ring)
+        await self.bank.open(self.consumers[0])
+        self.workers = [self._start(worker.process.name) for worker in self.workers]
+
+    async def block(self) -> None:
+        self.chain.mine()
+        while await self.workers[0].watcher.step():
+            pass
 
     def _tempo_is_well(self) -> bool:
         return not (self.chain.faults.halted or self.chain.faults.unreachable)
@@ -190,7 +209,7 @@ class World:
         """The next thing that happens."""
         if self.chance.random() < (OUTAGE_ENDS if self.outage else OUTAGE_BEGINS):
             await self.perform(self.turn)
-        often = OUTAGE_WEIGHTS if self.outage else WEIGHTS
+        often = (OUTAGE_WEIGHTS if self.outage else WEIGHTS) | (BANK_WEIGHTS if self.bank is not None else {})
         [name] = self.chance.choices(list(often), list(often.values()))
         action: Action = getattr(self, name)
         await self.perform(action)
@@ -316,6 +335,19 @@ class World:
     async def custodian_fault(self) -> str:
         return self.abroad.fault()
 
+    async def pay_out(self) -> str:
+        assert self.bank is not None
+        return await self.bank.withdraw()
+
+    async def bank_round(self) -> None:
+        worker = self._worker()
+        assert worker.bank is not None
+        await self._of(worker, partial(worker.bank.step, woken=True))
+
+    async def bank_moves(self) -> str:
+        assert self.bank is not None
+        return self.bank.move_on()
+
     async def sweep(self) -> int:
         return await self.house.sweep_fees()
 
@@ -390,8 +422,9 @@ class World:
     async def open_items(self) -> int:
         """How many still move."""
         [row] = await self.house.execute(
-            "SELECT count(*) AS count FROM settlement_items "
-            "WHERE state NOT IN ('CONFIRMED', 'FAILED', 'CANCELLED', 'BLOCKED')"
+            "SELECT (SELECT count(*) FROM settlement_items "
+            "WHERE state NOT IN ('CONFIRMED', 'FAILED', 'CANCELLED', 'BLOCKED')) "
+            "+ (SELECT count(*) FROM withdrawals WHERE state = 'HELD' AND bank_account_id IS NOT NULL) AS count"
         )
         return int(row.count)
 
@@ -415,6 +448,9 @@ class World:
             pass
         await worker.settlement.chores()
         await worker.settlement.settle_round()
+        if worker.bank is not None and self.bank is not None:
+            self.bank.calm_down()
+            await worker.bank.step(woken=True)
         if await self.abroad.is_needed():
             await self.abroad.one_calm_round(worker.second)
 
