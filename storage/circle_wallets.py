@@ -57,6 +57,13 @@ async def of_addresses(tx: Tx, addresses: Collection[str], *, chain: str) -> dic
     return {row.address: _wallet(row) for row in await tx.execute(found)}
 
 
+async def at_address(tx: Tx, address: str) -> CircleWallet | None:
+    """A wallet of ours at this address, on whatever chain."""
+    found = select(circle_wallets).where(_w.address == address).order_by(_w.chain).limit(1)
+    row = (await tx.execute(found)).first()
+    return _wallet(row) if row else None
+
+
 async def assign(tx: Tx, holder: HolderId, *, chain: str, own: bool = False, now: datetime) -> CircleWallet | None:
     """The holder's wallet, taken from the pool if there was none yet; None when the pool is empty.
 

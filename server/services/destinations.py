@@ -14,10 +14,10 @@ from eth_utils.address import is_checksum_address
 from domain.clock import Clock
 from domain.destinations import RefusedCause, refused_cause
 from domain.errors import DestinationRefused, ProviderUnavailable
-from domain.identity import ConsumerId
+from domain.identity import ConsumerId, is_consumer
 from domain.money import Asset
 from server.services.provider_jobs import ProviderJobs
-from storage import custody, destination_checks
+from storage import circle_wallets, custody, destination_checks
 from storage.database import Engine, reading
 
 CHECK_JOB = "destination_check"
@@ -44,11 +44,15 @@ class Destinations:
             raise DestinationRefused(cause)
         async with reading(self._engine) as tx:
             found = (await custody.holders_of(tx, [lower])).get(lower)
-        if found is None:
+            # Paid there on Tempo, the money would stand where nobody signs for it: the wallet is on another chain.
+            at_circle = await circle_wallets.at_address(tx, lower)
+        if found is None and at_circle is None:
             return None
-        if found.state != "assigned" or found.holder == sender:
+        given = found.holder if found is not None and found.state == "assigned" else None
+        holder = at_circle.holder_id if at_circle is not None else given
+        if holder is None or not is_consumer(holder) or holder == sender:
             raise DestinationRefused(RefusedCause.OWN_ADDRESS)
-        return ConsumerId(found.holder)
+        return ConsumerId(holder)
 
     async def require_allowed(self, address: str, asset: Asset, *, deadline: float) -> None:
         """Refuse an address that the token's policy forbids; raises `ProviderUnavailable` when nobody can tell."""

@@ -17,7 +17,8 @@ circle_wallets = Table(
     required("labelled", Boolean, server_default=text("false")),
     time("created_at"),
     time("assigned_at", required=False),
-    UniqueConstraint("chain", "address"),
+    # In this order, because whoever asks about an address may not know the chain.
+    UniqueConstraint("address", "chain"),
     UniqueConstraint("chain", "holder_id"),
     CheckConstraint("(holder_id IS NULL) = (assigned_at IS NULL)", name="assigned"),
     Index("circle_wallets_free_idx", "chain", "reference", postgresql_where=text("holder_id IS NULL")),

@@ -256,6 +256,27 @@ async def test_an_address_of_another_consumer_is_paid_as_a_transfer(border: Bord
     assert await border.town.books.execute("SELECT 1 FROM withdrawals WHERE consumer_id = :id", id=ann.id) == []
 
 
+async def test_a_wallet_of_ours_at_circle_is_no_place_to_pay_to_on_tempo(border: Border, ann: Person) -> None:
+    """Money rule 13: it is on another chain, so a payment there would stand where nobody signs for it."""
+    bob = await border.town.settle_in("bob")
+    wallets = {outsider(): bob.id, outsider(): ann.id, outsider(): uuid.UUID(int=0), outsider(): None}
+    for address, holder in wallets.items():
+        await border.town.books.execute(
+            "INSERT INTO circle_wallets (reference, address, chain, own, holder_id, created_at, assigned_at)"
+            " VALUES (:address, :address, 'ARC-TESTNET', false, :holder, now(),"
+            " CASE WHEN CAST(:holder AS uuid) IS NULL THEN NULL ELSE now() END)",
+            address=address,
+            holder=holder,
+        )
+    bobs, *others = wallets
+    answer = await border.withdraw(ann, 5 * DOLLAR, bobs)
+    assert answer.transaction.kind == transaction_pb2.TRANSACTION_KIND_TRANSFER
+    assert answer.transaction.counterparty.consumer_id == str(bob.id)
+    for address in others:
+        refusal = await refused(border.withdraw(ann, DOLLAR, address))
+        assert (refusal.reason, refusal.metadata["cause"]) == ("DESTINATION_REFUSED", "own_address")
+
+
 async def test_addresses_of_ours_that_are_nobodys_or_ones_own_are_refused(border: Border, ann: Person) -> None:
     """Money rule 13: the operator's, an unassigned one of the pool, and the sender's own."""
     execute = border.town.books.execute

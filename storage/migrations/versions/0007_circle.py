@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("assigned_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("(holder_id IS NULL) = (assigned_at IS NULL)", name=op.f("circle_wallets_assigned_check")),
         sa.PrimaryKeyConstraint("reference", name=op.f("circle_wallets_pkey")),
-        sa.UniqueConstraint("chain", "address", name=op.f("circle_wallets_chain_address_key")),
+        sa.UniqueConstraint("address", "chain", name=op.f("circle_wallets_address_chain_key")),
         sa.UniqueConstraint("chain", "holder_id", name=op.f("circle_wallets_chain_holder_id_key")),
         comment="Wallets that Circle keeps for us: a pool made ahead, and those that have their holder.",
     )
