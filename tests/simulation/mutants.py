@@ -105,19 +105,6 @@ def unknown_taken_for_refused() -> list[AbstractContextManager[Any]]:
 
 
 @mutant
-def absent_taken_for_failed() -> list[AbstractContextManager[Any]]:
-    """Rule 4: what a look-up does not find is taken for what never was."""
-    judge = Orders._judge
-
-    async def hasty(self: Orders, order: Any, seen: Any) -> None:
-        if seen.state is OrderState.ABSENT:
-            seen = replace(seen, state=OrderState.FAILED)
-        await judge(self, order, seen)
-
-    return [patch.object(Orders, "_judge", hasty), patch.object(Orders, "_key_lives", lambda self, order: False)]
-
-
-@mutant
 def float_not_reserved() -> list[AbstractContextManager[Any]]:
     """Rule 9: the order is persisted, and the float that pays for it is free for the next one."""
 
