@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
@@ -109,11 +110,8 @@ class Soak:
     async def _people_join(self) -> None:
         for number in range(PEOPLE):
             phone = f"+1415{random.randrange(2_000_000, 9_999_999)}"
-            joined = await _patiently(
-                lambda phone=phone, number=number: self.wallet.onboard(
-                    OnboardRequest(email=f"soak{number}.{uuid4().hex[:10]}@example.com", phone=phone)
-                )
-            )
+            newcomer = OnboardRequest(email=f"soak{number}.{uuid4().hex[:10]}@example.com", phone=phone)
+            joined = await _patiently(partial(self.wallet.onboard, newcomer))
             self.people.append(joined.consumer.id)
         for person in self.people:
             await self.wallet.sandbox.faucet(FaucetRequest(consumer_id=person, amount=GIFT), timeout=60)

@@ -23,7 +23,7 @@ from monay.wallet.v1 import consumer_wallet_service_pb2_grpc as wallet_grpc
 from monay.wallet.v1 import operations_service_pb2_grpc as operations_grpc
 from monay.wallet.v1 import sandbox_service_pb2_grpc as sandbox_grpc
 from sandbox.component import free_port
-from server.main import run_api
+from server.api_process import run_api
 from server.process import Arguments
 from server.settings import Role, Settings
 from storage import addresses

@@ -23,9 +23,9 @@ from providers.tempo import TempoConfig, TempoRail, connect
 from sandbox import tempo_tokens
 from sandbox.tempo_node import TempoNode
 from sandbox.tempo_tokens import SeededTokens
-from server.main import run_workers
 from server.process import Arguments
 from server.settings import Role, Settings
+from server.worker_process import run_workers
 from tests.books import DOLLAR, ENTROPY, FEE
 
 from .conftest import Metadata, Wallet, consumer, operator, refused, service, serving, wallet_settings
