@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 import xml.etree.ElementTree as ElementTree
+from types import FunctionType
 
 import pytest
 
