@@ -29,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -41,6 +42,15 @@ from providers.base import Accepted, Outcome, OutcomeUnknown, Rejected, Retryabl
 def order_key(entropy: Entropy) -> UUID:
     """A new idempotency key. Custodians ask for version 4, which is all chance and no time."""
     return UUID(bytes=entropy.token_bytes(16), version=4)
+
+
+def only_key(subject: UUID) -> UUID:
+    """The idempotency key of what is ordered once at most for an item or a withdrawal.
+
+    It is made from the subject's id, so that whoever decides anew after a restore that forgot the order asks for the
+    same thing, and the custodian answers with what it has done (money rule 15).
+    """
+    return UUID(bytes=sha256(b"monay order " + subject.bytes).digest()[:16], version=4)
 
 
 # --- Transfers between wallets ----------------------------------------------------------------------------------------

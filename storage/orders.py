@@ -121,6 +121,20 @@ async def of_item(tx: Tx, rail: Rail, item_id: UUID) -> OpenOrder | None:
     return _open_order(row) if row else None
 
 
+async def is_known(tx: Tx, rail: Rail, item_id: UUID) -> bool:
+    """Whether the books have an order for the item, open or ended."""
+    ordered = attempt_items.join(settlement_attempts, _a.id == attempt_items.c.attempt_id)
+    found = select(_a.id).select_from(ordered).where(attempt_items.c.item_id == item_id, _a.rail == rail)
+    return (await tx.execute(found.limit(1))).first() is not None
+
+
+async def block(tx: Tx, item_id: UUID, *, reason: str) -> bool:
+    """Keep an item that waits from being settled until people have looked at it. False: it does not wait now."""
+    waits = (_i.id == item_id) & (_i.state == ItemState.PENDING)
+    blocked = update(settlement_items).where(waits).values(state=ItemState.BLOCKED, reason=reason)
+    return (await tx.execute(blocked.returning(_i.id))).first() is not None
+
+
 async def under_way(tx: Tx, rail: Rail, *, limit: int = 200) -> list[OpenOrder]:
     """Orders that have not ended, those first that nobody has looked at for longest."""
     return [_open_order(row) for row in await tx.execute(_UNDER_WAY, {"on_rail": rail, "count": limit})]

@@ -19,7 +19,7 @@ from domain.clock import Clock, Entropy
 from domain.commands import Command
 from domain.ledger_state import Refused
 from providers.base import Accepted, OutcomeUnknown, Rejected, Retryable
-from providers.custodian import BankRail, OrderState, Payout, PayoutOrder, order_key
+from providers.custodian import BankRail, OrderState, Payout, PayoutOrder, only_key
 from server.ledger_writer import LedgerWriter
 from storage import bank_payouts, provider_health, wallets, withdrawals
 from storage.database import Engine
@@ -73,7 +73,7 @@ class BankPayouts:
         async with self._engine.connect() as tx:
             waiting = await bank_payouts.waiting(tx, limit=STARTS_PER_STEP)
         for one in waiting:
-            payout_id, key = self._entropy.uuid7(), order_key(self._entropy)
+            payout_id, key = self._entropy.uuid7(), only_key(one.withdrawal_id)
             async with self._engine.begin() as tx:
                 started = await bank_payouts.start(tx, one, payout_id=payout_id, key=key, now=self._clock.now())
             if started:

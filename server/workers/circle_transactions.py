@@ -13,14 +13,16 @@ import structlog
 from domain.clock import Entropy
 from domain.commands import Break, Command
 from domain.identity import ItemId
+from domain.settlement import Rail
 from providers.custodian import OrderState, TransferRail, WalletTransfer
 from server.ledger_writer import LedgerWriter
-from storage import circle_wallets, settlements
+from storage import circle_wallets, orders, settlements
 from storage.database import Engine
 
 log = structlog.get_logger()
 
 BREAK_KIND = "unexpected_circle_transfer"
+FORGOTTEN = "the books do not know the order, as after a restore: decide by hand"
 
 OrderLook = Callable[[ItemId], Awaitable[object]]
 """Look at the order of this item at once, if it has one under way."""
@@ -65,7 +67,7 @@ class CircleTransactions:
         if found is None:
             return False
         if not found.incoming and found.item_id is not None:
-            return await self._is_followed(ItemId(found.item_id))
+            return await self._is_followed(found, ItemId(found.item_id))
         if found.incoming and await self._is_ours(found.source_address):
             # The other side of an order of ours, which is followed by its own transaction.
             return True
@@ -73,13 +75,28 @@ class CircleTransactions:
             await self._report(found)
         return found.state.final
 
-    async def _is_followed(self, item_id: ItemId) -> bool:
+    async def _is_followed(self, found: WalletTransfer, item_id: ItemId) -> bool:
         """An item of ours is followed by who ordered it. One that is unknown may have been forgotten by a restore."""
         async with self._engine.connect() as tx:
             known = bool(await settlements.items_by_id(tx, [item_id]))
+            ordered = await orders.is_known(tx, Rail.CIRCLE, item_id)
+        if known and not ordered:
+            return await self._stop(found, item_id)
         if known:
             await self._look_at_order(item_id)
         return known
+
+    async def _stop(self, found: WalletTransfer, item_id: ItemId) -> bool:
+        """Circle was told to pay an item, and a restore lost the order: it must not be paid again (money rule 15).
+
+        False while the item is in a worker's hands, so that this is looked at again.
+        """
+        async with self._engine.begin() as tx:
+            stopped = await orders.block(tx, item_id, reason=f"ordered at Circle as {found.reference}; {FORGOTTEN}")
+        if stopped:
+            log.error("circle.forgotten_order", item_id=str(item_id), reference=found.reference)
+            await self._report(found)
+        return stopped
 
     async def _is_ours(self, address: str) -> bool:
         async with self._engine.connect() as tx:

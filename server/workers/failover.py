@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
@@ -30,7 +31,7 @@ from domain.routing import (
     objections,
 )
 from domain.settlement import Rail
-from providers.custodian import CustodyWallet, TransferOrder, TransferRail, order_key
+from providers.custodian import CustodyWallet, TransferOrder, TransferRail, only_key
 from server.workers.settlement import CHAIN
 from storage import circle_wallets, cursors, failover, orders, provider_health
 from storage.circle_wallets import CircleWallet
@@ -168,6 +169,7 @@ class Failover:
             payer=reroute.payer,
             source=wallets[reroute.payer],
             destination=wallets[reroute.item.recipient],
+            key=only_key(reroute.item.item_id),
             clock=self._clock,
             entropy=self._entropy,
         )
@@ -180,12 +182,13 @@ def new_order(
     payer: HolderId,
     source: CircleWallet,
     destination: CircleWallet,
+    key: UUID,
     clock: Clock,
     entropy: Entropy,
 ) -> NewOrder:
-    """An order under a key of its own, ready to be persisted."""
+    """An order, ready to be persisted."""
     order = TransferOrder(
-        key=order_key(entropy),
+        key=key,
         item_id=item_id,
         amount=amount,
         source=CustodyWallet(source.reference, source.address),

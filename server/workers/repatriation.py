@@ -19,7 +19,7 @@ from domain.failover import Abroad, Waiting, choose_repatriations
 from domain.identity import OPERATOR, HolderId, ItemId
 from domain.money import Money
 from domain.settlement import Rail
-from providers.custodian import TransferRail
+from providers.custodian import TransferRail, order_key
 from server.workers.failover import new_order
 from server.workers.settlement import CHAIN
 from storage import circle_wallets, cursors, failover, orders, provider_health
@@ -150,6 +150,7 @@ class Repatriation:
             payer=holder,
             source=wallets[holder],
             destination=wallets[OPERATOR],
+            key=order_key(self._entropy),
             clock=self._clock,
             entropy=self._entropy,
         )

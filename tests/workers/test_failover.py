@@ -282,3 +282,35 @@ async def test_the_custodians_wallets_are_compared_with_the_books(house: Simulat
     assert await house.house.breaks() == ["position_on_rail"]
     proof = await house.house.prove()
     assert not proof.clean
+
+
+async def test_an_item_that_circle_was_told_to_pay_before_a_restore_is_not_paid_again(
+    house: SimulatedHouse, abroad: SecondRail
+) -> None:
+    """Money rule 15: the order is lost with its commit, and Circle still carries the item's name."""
+    ann, ben = await house.consumers(2)
+    item = await house.house.pay(ann, ben, 7 * UNIT)
+    await _tempo_fails(house, abroad)
+    await abroad.workers.failover.step()
+    await abroad.workers.orders.step()
+    [reference] = [order.reference for order in abroad.custodian.under_way()]
+    await _forget_the_order(abroad, item)
+    assert await abroad.workers.transactions.look(reference)
+    row = await house.house.item(item)
+    assert (row.state, reference in row.reason) == ("BLOCKED", True)
+    await house.work(3)
+    assert item not in list(house.memos())
+    assert await house.house.execute("SELECT 1 FROM breaks WHERE kind = 'unexpected_circle_transfer'")
+
+
+async def _forget_the_order(abroad: SecondRail, item: object) -> None:
+    """What a restore to the moment before the item left Tempo does to the books."""
+    for statement in (
+        "DELETE FROM attempt_items",
+        "DELETE FROM settlement_attempts",
+        "DELETE FROM settlement_items WHERE purpose = 'reimbursement'",
+        "UPDATE custody_positions SET reserved_micros = 0 WHERE rail = 'circle'",
+        "UPDATE settlement_items SET rail = 'tempo', state = 'PENDING', sender = original.consumer_id "
+        "FROM transactions original WHERE original.id = settlement_items.transaction_id",
+    ):
+        await abroad.house.execute(statement)
