@@ -332,7 +332,12 @@ def _rejected(chosen: _Judged, judged: Sequence[_Judged], asset: Asset) -> Itera
 
 
 def _nearer(one: _Judged, other: _Judged) -> bool:
-    return (not one.capable, len(one.against)) < (not other.capable, len(other.against))
+    return _distance(one) < _distance(other)
+
+
+def _distance(one: _Judged) -> tuple[bool, int, Rail]:
+    """How far a route is from being taken; its rail settles a tie, so that no order of listing does."""
+    return not one.capable, len(one.against), one.route.rail
 
 
 def _why_not(one: _Judged, chosen: _Judged) -> Iterable[RouteReason]:

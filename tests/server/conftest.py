@@ -39,10 +39,14 @@ ALL_SCOPES = "wallet:read wallet:write consumers:onboard operations:read operati
 Metadata = tuple[tuple[str, str], ...]
 
 
+# Some tokens are made when a module is imported, which is minutes before its tests run.
+TOKEN_SECONDS = 7_200
+
+
 def make_token(key: Any = SIGNING_KEY, *, alg: str = "ES256", **claims: Any) -> str:
     """A token that the test server accepts, unless the claims say otherwise; a claim of None is left out."""
     now = int(time.time())
-    body = {"iss": ISSUER, "aud": "monay-wallet", "iat": now, "exp": now + 600, "scope": ALL_SCOPES, **claims}
+    body = {"iss": ISSUER, "aud": "monay-wallet", "iat": now, "exp": now + TOKEN_SECONDS, "scope": ALL_SCOPES, **claims}
     body = {name: value for name, value in body.items() if value is not None}
     return jwt.encode({"alg": alg}, body, key, algorithms=[alg])
 
