@@ -18,7 +18,7 @@ from sandbox.component import Refused, free_port
 from sandbox.prometheus import ALERTS, DASHBOARDS, Prometheus, fetch, measured, panels, program
 from tests.sandbox.wallet_run import ROOT, Run, new_run
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]

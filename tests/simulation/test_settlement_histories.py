@@ -9,7 +9,7 @@ import pytest
 
 from tests.simulation.stage import Stage
 
-SEEDS = 300
+SEEDS = 200
 SECONDS = 75
 
 
