@@ -11,7 +11,6 @@ SEEDS = 200
 
 
 @pytest.mark.system
-@pytest.mark.system
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", sorted(MUTANTS))
 async def test_a_planted_bug_is_caught(stage: Stage, name: str) -> None:
