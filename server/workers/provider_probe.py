@@ -35,6 +35,10 @@ def chain_look(provider: SettlementProvider) -> Look:
     return look
 
 
+# A provider that is silent for longer is away for whoever waits for it, and says so before its row is too old.
+PATIENCE_SECONDS = 4.0
+
+
 class ProviderProbe:
     """Probes one provider and writes its row."""
 
@@ -47,6 +51,7 @@ class ProviderProbe:
         health: ProviderHealth,
         clock: Clock,
         interval_seconds: float = 3.0,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._engine = engine
         self._name = name
@@ -54,6 +59,7 @@ class ProviderProbe:
         self._health = health
         self._clock = clock
         self._interval_seconds = interval_seconds
+        self._patience_seconds = patience_seconds
         self._was_healthy: bool | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -67,7 +73,7 @@ class ProviderProbe:
 
     async def step(self) -> None:
         """One probe, one row."""
-        answer = await self._look()
+        answer = await self._answer()
         succeeded = isinstance(answer, timedelta)
         self._health.record(succeeded=succeeded, latency=answer if isinstance(answer, timedelta) else timedelta())
         snapshot = self._health.snapshot()
@@ -86,3 +92,10 @@ class ProviderProbe:
         if healthy != self._was_healthy:
             log.info("provider.health", provider=row.provider, healthy=healthy, detail=row.detail)
             self._was_healthy = healthy
+
+    async def _answer(self) -> timedelta | Retryable:
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                return await self._look()
+        except TimeoutError:
+            return Retryable(f"no answer within {self._patience_seconds:g} s")
