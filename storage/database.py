@@ -6,6 +6,7 @@ Committers have connections of their own kind, see `storage/committer.py`.
 from __future__ import annotations
 
 import math
+import select
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,6 +47,16 @@ def create_engine(url: str, *, pool_size: int = 8, statement_timeout_ms: int = 1
 _IDLE_SECONDS = 1.0
 
 
+def _has_news(record: ConnectionPoolEntry) -> bool:
+    """Whether the server has sent something that nobody asked for: that it ends the session, most of all."""
+    driver = record.driver_connection
+    if driver is None or driver.closed:
+        return True
+    news = select.poll()
+    news.register(driver.fileno(), select.POLLIN)
+    return bool(news.poll(0))
+
+
 def _ask_idle_connections(engine: AsyncEngine) -> None:
     """Have the pool replace a connection whose database went away while nobody used it."""
     ping = engine.sync_engine.dialect.do_ping
@@ -54,7 +65,8 @@ def _ask_idle_connections(engine: AsyncEngine) -> None:
         record.info["used_at"] = time.monotonic()
 
     def ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        if time.monotonic() - record.info.get("used_at", -math.inf) < _IDLE_SECONDS:
+        just_used = time.monotonic() - record.info.get("used_at", -math.inf) < _IDLE_SECONDS
+        if just_used and not _has_news(record):
             return
         try:
             ping(connection)
