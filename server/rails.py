@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from domain.clock import Clock, Entropy
 from domain.money import Asset
 from providers import circle, simulated, tempo
-from providers.base import ChainReader, Exchange, Faucet, ProviderUnavailable, SettlementProvider, Signer, Trader
+from providers.base import ChainReader, Faucet, ProviderUnavailable, SettlementProvider, Signer
+from providers.market import Exchange, Trader
 from server.process import StartRefused
 from server.settings import Settings, revealed
 from server.signing_keys import SigningKeys

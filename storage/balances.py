@@ -5,7 +5,7 @@ Read from the primary, always: a replica may lag behind the caller's own last wr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,9 +44,7 @@ async def of_consumers(tx: Tx, consumers: Collection[UUID]) -> dict[BalanceKey, 
     """All balances of these consumers, in one statement and so in one snapshot. Whoever has no wallet is left out."""
     if not consumers:
         return {}
-    rows = await tx.execute(_READ, {"consumer_id": sorted(consumers)})
-    found = (BalanceReading(row[0], Asset(row[1]), *row[2:]) for row in rows)
-    return {(reading.consumer_id, reading.asset): reading for reading in found}
+    return _readings(await tx.execute(_READ, {"consumer_id": sorted(consumers)}))
 
 
 def _read() -> Select[Any]:
@@ -98,7 +96,11 @@ async def read_together(
     trip = connection.round_trip()
     answer = _READ_TOGETHER.add_to(trip, [(consumer,) for consumer in sorted(consumers)])
     await trip.send()
-    found = (BalanceReading(row[0], Asset(row[1]), *row[2:]) for row in answer.rows)
+    return _readings(answer.rows)
+
+
+def _readings(rows: Iterable[Sequence[Any]]) -> dict[BalanceKey, BalanceReading]:
+    found = (BalanceReading(row[0], Asset(row[1]), *row[2:]) for row in rows)
     return {(reading.consumer_id, reading.asset): reading for reading in found}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from domain.money import MICROS_PER_UNIT, Asset
-from providers.base import ExchangePrices, Sale
+from providers.market import ExchangePrices, Sale
 from providers.simulated.reader import SimulatedReader
 
 DEPTH_MICROS: Final = 1_000_000 * MICROS_PER_UNIT

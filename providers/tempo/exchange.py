@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from providers.base import ExchangePrices, ProviderUnavailable, Sale
+from providers.base import ProviderUnavailable
+from providers.market import ExchangePrices, Sale
 from providers.tempo import contracts
 from providers.tempo.contracts import Tokens
 from providers.tempo.endpoints import Call, Endpoint, Endpoints, RpcError, head_of

@@ -19,7 +19,8 @@ from eth_account.hdaccount.deterministic import HardNode, SoftNode, derive_child
 from eth_utils.crypto import keccak
 
 from domain.money import Asset
-from providers.base import Movement, Party, PartyKind, Sale, Signed, SigningRefused
+from providers.base import Movement, Party, PartyKind, Signed, SigningRefused
+from providers.market import Sale
 from providers.tempo.transactions import (
     ChainTerms,
     approval_call,

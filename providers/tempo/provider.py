@@ -17,17 +17,16 @@ from providers.base import (
     Party,
     Preparation,
     PreparedAttempt,
-    PreparedSale,
     Probe,
     ProviderLimits,
     ProviderUnavailable,
     Refusal,
     Retryable,
-    Sale,
     Signer,
     SignerUnavailable,
 )
 from providers.isolation import sieve
+from providers.market import PreparedSale, Sale
 from providers.tempo.endpoints import Endpoints, RpcError
 from providers.tempo.keys import LocalSigner
 from providers.tempo.simulation import FeePayerShort, refusal, rehearse

@@ -15,7 +15,8 @@ from typing import Final
 from eth_utils.crypto import keccak
 from pytempo import Call, TempoTransaction
 
-from providers.base import Movement, PartyKind, Sale, Signed, SigningRefused, memo_of
+from providers.base import Movement, PartyKind, Signed, SigningRefused, memo_of
+from providers.market import Sale
 from providers.tempo import contracts
 from providers.tempo.contracts import Tokens, address_bytes
 

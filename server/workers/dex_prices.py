@@ -15,7 +15,8 @@ import structlog
 from domain.clock import Clock
 from domain.money import MICROS_PER_UNIT
 from domain.swaps import LADDER_UNITS, Ladder, Rung
-from providers.base import Exchange, ExchangePrices, ProviderUnavailable, Sale
+from providers.base import ProviderUnavailable
+from providers.market import Exchange, ExchangePrices, Sale
 from storage import dex_ladders, swaps
 from storage.database import Engine
 

@@ -16,16 +16,8 @@ from domain.clock import Clock, Entropy
 from domain.identity import OPERATOR, AttemptId
 from domain.settlement import Rail
 from domain.treasury import StoredSale, TreasuryPolicy, Wanted, least_bought, wanted_sale
-from providers.base import (
-    Exchange,
-    Holding,
-    PreparedSale,
-    ProviderUnavailable,
-    Retryable,
-    Sale,
-    SettlementProvider,
-    Trader,
-)
+from providers.base import Holding, ProviderUnavailable, Retryable, SettlementProvider
+from providers.market import Exchange, PreparedSale, Sale, Trader
 from server.workers.judge import Case, Judge
 from storage import attempts, cursors, custody, provider_health, treasury_sales
 from storage.attempts import Attempt

@@ -52,7 +52,7 @@ def test_the_library_installs_into_an_empty_project_and_the_example_of_the_readm
 
 def project(artifact: str, build: str) -> str:
     """The pom of somebody's shop."""
-    return f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+    return f"""<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>com.example</groupId><artifactId>shop</artifactId><version>1</version>
   <properties>

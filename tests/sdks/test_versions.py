@@ -32,12 +32,10 @@ def typescript() -> set[str]:
 
 
 def java() -> set[str]:
-    xmlns = "{http://maven.apache.org/POM/4.0.0}"
-    own = ElementTree.parse(CLIENTS / "java/pom.xml").findtext(f"{xmlns}version")
+    own = ElementTree.parse(CLIENTS / "java/pom.xml").findtext("{*}version")
     modules = ("wallet", "wallet-kotlin", "conformance")
     parents = {
-        ElementTree.parse(CLIENTS / "java" / module / "pom.xml").findtext(f"{xmlns}parent/{xmlns}version")
-        for module in modules
+        ElementTree.parse(CLIENTS / "java" / module / "pom.xml").findtext("{*}parent/{*}version") for module in modules
     }
     client = CLIENTS / "java/wallet/src/main/java/com/monay/wallet/WalletClient.java"
     return {str(own), *map(str, parents), *re.findall(r'VERSION = "(.*)"', client.read_text())}

@@ -13,7 +13,7 @@ from domain.money import Asset, Money
 from domain.pricing import FeeSchedule
 from domain.routing import RoutingPolicy
 from domain.swaps import SwapPolicy
-from providers.base import Exchange
+from providers.market import Exchange
 from server.services.destinations import Destinations
 from server.services.provider_jobs import ProviderJobs
 from server.services.rates import ReferenceRates

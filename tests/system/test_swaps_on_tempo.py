@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domain.clock import SystemClock
 from domain.money import Asset, Money
-from providers.base import Sale
+from providers.market import Sale
 from providers.tempo import connect
 from sandbox.tempo_node import TempoNode
 from tests.system.tempo import Chain, System, system_on

@@ -13,7 +13,8 @@ from domain.money import Asset
 from domain.postings import AccountKind
 from domain.settlement import Rail
 from domain.treasury import Bounds, TreasuryPolicy
-from providers.base import PreparedSale, Retryable, Sale
+from providers.base import Retryable
+from providers.market import PreparedSale, Sale
 from providers.tempo import TempoRail, connect
 from sandbox.tempo_node import TempoNode
 from server.workers.judge import Judge

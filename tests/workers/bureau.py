@@ -8,7 +8,7 @@ from datetime import timedelta
 from domain.identity import ConsumerId
 from domain.money import Asset, Money
 from domain.swaps import SwapPolicy, SwapQuote
-from providers.base import Exchange
+from providers.market import Exchange
 from server.services.rates import ReferenceRates
 from server.services.swap_prices import SwapPrices
 from server.services.swaps import SwapOrder, Swapped, SwapService
